@@ -1,0 +1,274 @@
+/*
+ * journal.h
+ *		The journal: a mapped file of fixed-size segments in which backends
+ *		write what they do to orders, and from which everybody else reads.
+ */
+#ifndef OG_JOURNAL_H
+#define OG_JOURNAL_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+
+#define OG_JOURNAL_MAGIC	0x4a47474f
+#define OG_JOURNAL_VERSION	1
+#define OG_SEGMENT_SIZE		16384
+#define OG_FILE_HEADER_SIZE 4096
+#define OG_FENCES			32
+
+/* Longest value of one column that the journal keeps; longer text is cut. */
+#define OG_MAX_VALUE		256
+#define OG_MAX_KEYS			8
+/* Longest message and name kept of an error. */
+#define OG_MAX_MESSAGE		128
+#define OG_GID_SIZE			200
+
+/* What a record is.  Numbers are on disk: add, never change. */
+typedef enum OgRecordType
+{
+	OG_REC_SESSION = 1,			/* who writes from here on */
+	OG_REC_BEGIN = 2,			/* first record of a transaction */
+	OG_REC_ROW = 3,				/* one row, candidate or confirmed */
+	OG_REC_CONFIRM = 4,			/* a candidate became a row unchanged */
+	OG_REC_SUBABORT = 5,		/* a sub-transaction was rolled back */
+	OG_REC_OUTCOME = 6,			/* the transaction ended */
+	OG_REC_BULK = 7,			/* rows past the limit, counted in place */
+	OG_REC_NOTE = 8,			/* reserved */
+	OG_REC_TOKEN = 9			/* reserved */
+} OgRecordType;
+
+typedef enum OgOutcome
+{
+	OG_OPEN = 0,
+	OG_COMMITTED = 1,
+	OG_ROLLED_BACK = 2,
+	OG_PREPARED = 3,
+	OG_LOST = 4,				/* verdict of the reader after a crash */
+	OG_UNKNOWN = 5				/* the reader cannot tell */
+} OgOutcome;
+
+/* Why a transaction or sub-transaction was rolled back. */
+typedef enum OgCause
+{
+	OG_CAUSE_NONE = 0,
+	OG_CAUSE_ERROR = 1,			/* sqlstate tells */
+	OG_CAUSE_CLIENT = 2,		/* the client said ROLLBACK */
+	OG_CAUSE_DISCONNECT = 3,	/* the client closed the connection */
+	OG_CAUSE_CONNECTION_LOST = 4,	/* the connection broke */
+	OG_CAUSE_TERMINATED = 5,	/* the backend was told to end */
+	OG_CAUSE_CRASH = 6			/* the server went down */
+} OgCause;
+
+typedef enum OgValueRole
+{
+	OG_VALUE_KEY = 0,
+	OG_VALUE_OLD_STATUS,
+	OG_VALUE_NEW_STATUS,
+	OG_VALUE_TOKEN,
+	OG_VALUE_AMOUNT,
+	OG_VALUE_CUSTOMER
+} OgValueRole;
+
+#define OG_VALUE_NULL		0x01
+#define OG_VALUE_CUT		0x02	/* text, cut to OG_MAX_VALUE bytes */
+#define OG_VALUE_OMITTED	0x04	/* too long and not text: no bytes */
+
+#define OG_ROW_CANDIDATE	0x01	/* from BEFORE INSERT, not yet a row */
+#define OG_ROW_EVALUATE		0x02	/* status is an expression: read the row */
+#define OG_ROW_MOVED		0x04	/* the key changed: this is the old one */
+
+#define OG_OUTCOME_INCOMPLETE	0x01	/* records were dropped: sweep */
+
+typedef struct OgRecord
+{
+	uint32		crc;			/* CRC-32C of all that follows */
+	uint16		length;			/* with this header; a multiple of 8 */
+	uint8		type;
+	uint8		flags;
+	uint32		xact;			/* the session's transaction number */
+	uint32		subxact;		/* SubTransactionId */
+} OgRecord;
+
+typedef struct OgSessionRecord
+{
+	OgRecord	head;
+	uint64		session;		/* unique in this journal */
+	TimestampTz backend_start;
+	int32		pid;
+	int32		procno;
+	Oid			role;			/* of the session */
+	uint32		incarnation;	/* of the server */
+	char		application[64];
+	char		address[48];	/* empty: unix socket or internal */
+} OgSessionRecord;
+
+typedef struct OgBeginRecord
+{
+	OgRecord	head;
+	TimestampTz start;
+	Oid			role;			/* current role at the first record */
+	int32		open_threshold; /* the session's setting, ms */
+} OgBeginRecord;
+
+typedef struct OgRowRecord
+{
+	OgRecord	head;
+	uint64		xid;			/* FullTransactionId, 0: none yet */
+	TimestampTz at;				/* of the statement */
+	uint8		hash[16];		/* of the key */
+	uint32		watch;
+	Oid			relation;
+	uint32		statement;		/* counts the session's statements */
+	char		operation;		/* I, U, D, T */
+	uint8		nvalues;
+	uint16		unused;
+	/* OgValue, each aligned to 8 */
+} OgRowRecord;
+
+typedef struct OgValue
+{
+	Oid			type;
+	uint16		length;			/* of the bytes that follow, unpadded */
+	uint8		role;
+	uint8		flags;
+} OgValue;
+
+typedef struct OgConfirmRecord
+{
+	OgRecord	head;
+	uint64		xid;
+	uint32		candidate;		/* n-th candidate of this transaction */
+	uint32		unused;
+} OgConfirmRecord;
+
+typedef struct OgError
+{
+	int32		sqlstate;		/* packed */
+	uint8		cause;			/* OgCause */
+	uint8		unused[3];
+	Oid			relation;		/* the statement's target, if watched */
+	uint32		watch;
+	char		message[OG_MAX_MESSAGE];	/* without values */
+	char		constraint[64];
+} OgError;
+
+/* SUBABORT and OUTCOME. */
+typedef struct OgEndRecord
+{
+	OgRecord	head;
+	uint64		xid;
+	TimestampTz at;
+	uint64		lsn;			/* of the commit record, 0: none */
+	uint32		statement;		/* the one that failed */
+	uint8		outcome;
+	uint8		unused[3];
+	OgError		error;
+	char		gid[OG_GID_SIZE];	/* OUTCOME of PREPARE; else absent */
+} OgEndRecord;
+
+#define OG_END_LENGTH	MAXALIGN(offsetof(OgEndRecord, gid))
+#define OG_END_MAX		MAXALIGN(sizeof(OgEndRecord))
+
+/* Written once per watch and transaction; the counters change in place. */
+typedef struct OgBulkRecord
+{
+	OgRecord	head;			/* its crc ends before the counters */
+	uint32		watch;
+	Oid			relation;
+	uint64		xid;
+	pg_atomic_uint64 rows;		/* writer: the backend; readers: anybody */
+} OgBulkRecord;
+
+/* First page of the file; written with pwrite() only. */
+typedef struct OgFileHeader
+{
+	uint32		magic;
+	uint32		version;
+	uint64		system_identifier;
+	uint64		device;			/* of the data directory */
+	uint64		inode;
+	uint64		nonce;			/* same as in the data directory's own file */
+	uint32		segment_size;
+	uint32		segments;
+	uint32		incarnation;	/* +1 at each start of the shared memory */
+	uint32		clean;			/* unused */
+	struct
+	{
+		uint32		incarnation;
+		uint32		valid;
+		uint64		next_xid;	/* below: the transaction log may be asked */
+	}			fence[OG_FENCES];
+	uint32		crc;
+} OgFileHeader;
+
+/*
+ * First bytes of a segment.  lease, database: written by whoever leases or
+ * frees, under the journal's lock.  tail: written by the lease holder with a
+ * release store, read by anybody with acquire.
+ */
+typedef struct OgSegmentHeader
+{
+	uint64		lease;			/* 0: free; else incarnation << 32 | counter */
+	uint32		database;
+	uint32		magic;
+	pg_atomic_uint32 tail;		/* offset in the segment of the next record */
+	uint32		unused;
+} OgSegmentHeader;
+
+typedef enum OgSegmentState
+{
+	OG_SEGMENT_FREE = 0,
+	OG_SEGMENT_LEASED,			/* a live backend writes it */
+	OG_SEGMENT_PARTIAL,			/* its backend left room in it */
+	OG_SEGMENT_FULL				/* waits for the reader */
+} OgSegmentState;
+
+/* In PostgreSQL's shared memory, under the journal's lock. */
+typedef struct OgSegmentSlot
+{
+	uint64		lease;
+	uint32		database;
+	uint8		state;			/* OgSegmentState */
+	uint32		consumed;		/* the reader of the database: may be freed to */
+} OgSegmentSlot;
+
+/* A segment as a reader copied it. */
+typedef struct OgSegmentCopy
+{
+	int			number;
+	uint64		lease;
+	uint8		state;
+	uint32		consumed;
+	uint32		tail;
+	char	   *data;			/* OG_SEGMENT_SIZE bytes, palloc'd */
+} OgSegmentCopy;
+
+/* start of the server */
+extern void og_journal_request_shmem(void);
+extern void og_journal_init_shmem(void);
+extern bool og_journal_ready(void);
+extern uint32 og_journal_incarnation(void);
+extern uint64 og_journal_nonce(void);
+extern bool og_journal_recreated(void);
+
+/* writer */
+extern bool og_journal_reserve(uint32 length, uint32 keep);
+extern bool og_journal_has_room(uint32 length);
+extern void *og_journal_append(OgRecord *record);
+extern void og_journal_count_drop(void);
+extern uint64 og_journal_session(void);
+
+/* reader */
+extern List *og_journal_copy(uint32 database);
+extern OgRecord *og_journal_next(OgSegmentCopy *segment, uint32 *offset);
+extern void og_journal_consume(int number, uint64 lease, uint32 offset);
+extern uint64 og_journal_dropped(uint32 database);
+extern uint64 og_journal_corrupt(void);
+extern void og_journal_usage(uint32 *segments, uint32 *used);
+extern int	og_journal_free_database(uint32 database);
+extern List *og_journal_databases(void);
+
+/* fence of the server incarnation that followed a given one */
+extern void og_journal_store_fence(void);
+extern bool og_journal_fence_after(uint32 incarnation, uint64 *next_xid);
+
+#endif							/* OG_JOURNAL_H */

@@ -1,0 +1,25 @@
+/*
+ * tick.h
+ *		What a worker does in one tick.
+ */
+#ifndef OG_TICK_H
+#define OG_TICK_H
+
+typedef struct OgTickResult
+{
+	uint64		drained;		/* journal records consumed */
+	int			opened;			/* incidents */
+	int			cleared;
+	uint64		tracked;		/* orders in the tracker now */
+} OgTickResult;
+
+/* Once, when a worker has connected; outside a transaction. */
+extern void og_tick_start(void);
+
+/*
+ * A whole tick; called outside a transaction, runs its own.  May throw: the
+ * caller aborts, backs off and calls og_tick_start() again.
+ */
+extern void og_tick_run(OgTickResult *result);
+
+#endif							/* OG_TICK_H */
