@@ -181,6 +181,30 @@ SELECT pg_catalog.pg_extension_config_dump('order_guard.action_id', '');
 
 -- 2  the witness ----------------------------------------------------------
 
+CREATE FUNCTION order_guard.capture() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'og_capture_trigger';
+COMMENT ON FUNCTION order_guard.capture() IS
+'Notes a row in the journal. Its triggers are made by watch().';
+
+CREATE FUNCTION order_guard._itemising(watch integer) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'og_capture_itemising';
+COMMENT ON FUNCTION order_guard._itemising(integer) IS
+'Condition of the triggers: is the row noted by itself, or only counted?';
+
+CREATE FUNCTION order_guard._in_flight(
+	OUT session bigint, OUT xact bigint, OUT watch integer, OUT relation oid,
+	OUT key text, OUT hash uuid, OUT operation text, OUT old_status text,
+	OUT new_status text, OUT token text, OUT amount text, OUT customer text,
+	OUT part text, OUT pid integer, OUT backend_start timestamptz,
+	OUT xid xid8, OUT xact_start timestamptz, OUT at timestamptz,
+	OUT role oid, OUT open_threshold integer, OUT rows bigint)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'og_views_in_flight';
+COMMENT ON FUNCTION order_guard._in_flight() IS
+'Rows of open transactions that the caller may see, from shared memory.';
+
 -- 3  the worker -----------------------------------------------------------
 
 -- 4  watch ----------------------------------------------------------------

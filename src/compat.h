@@ -6,6 +6,27 @@
 #define OG_COMPAT_H
 
 #include "miscadmin.h"
-#include "storage/backendid.h"
+#include "storage/proc.h"
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define OG_MY_PROCNO ((int) MyProcNumber)
+#else
+#define OG_MY_PROCNO ((int) MyProc->pgprocno)
+#endif
+
+/* ExecutorRun_hook lost its last argument in 18. */
+#if PG_VERSION_NUM >= 180000
+#define OG_EXECUTOR_RUN_ARGS \
+	QueryDesc *query, ScanDirection direction, uint64 count
+#define OG_EXECUTOR_RUN_PASS query, direction, count
+#else
+#define OG_EXECUTOR_RUN_ARGS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define OG_EXECUTOR_RUN_PASS query, direction, count, once
+#endif
 
 #endif							/* OG_COMPAT_H */

@@ -7,6 +7,7 @@
 #define OG_JOURNAL_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "port/atomics.h"
 
 #define OG_JOURNAL_MAGIC	0x4a47474f
@@ -239,6 +240,7 @@ typedef struct OgSegmentCopy
 	uint8		state;
 	uint32		consumed;
 	uint32		tail;
+	uint32		limit;			/* reader: may be consumed up to here */
 	char	   *data;			/* OG_SEGMENT_SIZE bytes, palloc'd */
 } OgSegmentCopy;
 
@@ -256,6 +258,9 @@ extern bool og_journal_has_room(uint32 length);
 extern void *og_journal_append(OgRecord *record);
 extern void og_journal_count_drop(void);
 extern uint64 og_journal_session(void);
+extern void og_journal_refresh_session(uint32 keep);
+/* called without a lock when half of the pool is in use */
+extern void (*og_journal_pressure_hook) (void);
 
 /* reader */
 extern List *og_journal_copy(uint32 database);

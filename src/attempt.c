@@ -1,0 +1,571 @@
+/*
+ * attempt.c
+ *		One transaction's work on orders: its records, how it ended and why.
+ *
+ * Runs in every backend.  All state is the backend's own; what others may
+ * know goes into the journal.  The first record of a transaction reserves room
+ * for its outcome and for one record per open sub-transaction, so that the
+ * callbacks at commit and abort only store: they take no lock, allocate
+ * nothing and cannot fail.
+ *
+ * Reasons: an error is seen by an ErrorContextCallback while a statement runs
+ * (also one that PL/pgSQL catches, also when it is not logged) and by the log
+ * hook otherwise (at commit, at a time-out of an idle session).  The last
+ * error of the current statement is the reason of what is rolled back in it.
+ * A new statement forgets it; so a ROLLBACK that a client says has none.
+ *
+ * After a crash the journal holds the transaction without its outcome; the
+ * worker decides (reader.c, verdict).
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "attempt.h"
+#include "capture.h"
+#include "compat.h"
+#include "fault.h"
+#include "settings.h"
+
+#define MAX_DEPTH		24		/* sub-transactions with room reserved */
+#define MAX_BULK		8		/* watches counted past the limit */
+#define RING			1024	/* candidates that can be confirmed */
+
+/* The current transaction.  Reset when it ends. */
+static struct
+{
+	bool		begun;			/* BEGIN is in the journal */
+	bool		incomplete;		/* something could not be written */
+	int			queued;			/* rows let through by _itemising() */
+	int			rows;			/* row records written */
+	uint32		candidates;
+	uint32		confirmed;		/* where the next confirmation is looked for */
+	SubTransactionId deepest;	/* of the rows not yet rolled back */
+	int			nbulk;
+	OgBulkRecord *bulk[MAX_BULK];	/* in the journal */
+}			xact;
+
+static uint64 ring[RING];		/* contents of candidates, by number */
+static uint32 xact_number = 0;
+static uint32 statement_number = 0;
+static int	statement_level = 0;
+static char prepare_gid[OG_GID_SIZE];
+
+/* The last error of the current statement. */
+static bool error_set = false;
+static OgError error;
+static MemoryContext error_memory = NULL;
+
+/* The client said ROLLBACK, or ROLLBACK TO. */
+static bool rollback_said = false;
+
+/* What the statement that runs writes to, if that is watched. */
+static Oid	target_relation = InvalidOid;
+static uint32 target_watch = 0;
+
+bool
+og_attempt_active(void)
+{
+	return og_enabled && og_capture && og_journal_ready() &&
+		IsUnderPostmaster && !IsParallelWorker() && !RecoveryInProgress();
+}
+
+uint32
+og_attempt_statement(void)
+{
+	return statement_number;
+}
+
+/* Bytes that must stay free behind any record of this transaction. */
+static uint32
+reserve(void)
+{
+	int			depth = GetCurrentTransactionNestLevel();
+
+	return OG_END_MAX + sizeof(OgBeginRecord) +
+		Min(depth, MAX_DEPTH) * OG_END_LENGTH;
+}
+
+static void
+append_begin(void)
+{
+	OgBeginRecord record = {0};
+
+	xact_number++;
+	record.head.type = OG_REC_BEGIN;
+	record.head.length = sizeof(record);
+	record.head.xact = xact_number;
+	record.start = GetCurrentTransactionStartTimestamp();
+	record.role = GetUserId();
+	record.open_threshold = og_open_threshold;
+	og_journal_append(&record.head);
+	xact.begun = true;
+}
+
+/* Something of this transaction is not in the journal. */
+static bool
+drop_record(void)
+{
+	if (!xact.incomplete)
+		og_journal_count_drop();
+	xact.incomplete = true;
+	return false;
+}
+
+/*
+ * og_attempt_write
+ *		Writes a record of the current transaction; false if there is no room
+ *		for it, which is counted and makes the worker sweep.
+ */
+bool
+og_attempt_write(OgRecord *record)
+{
+	uint32		keep = reserve();
+
+	if (OG_FAULT("write") ||
+		GetCurrentTransactionNestLevel() > MAX_DEPTH ||
+		!og_journal_reserve(record->length + sizeof(OgBeginRecord), keep))
+		return drop_record();
+	if (!xact.begun)
+	{
+		og_journal_refresh_session(record->length + sizeof(OgBeginRecord) +
+								   keep);
+		append_begin();
+	}
+	record->xact = xact_number;
+	record->subxact = GetCurrentSubTransactionId();
+	xact.deepest = Max(xact.deepest, record->subxact);
+	og_journal_append(record);
+	if (record->type == OG_REC_ROW)
+		xact.rows++;
+	return true;
+}
+
+/* May another row be written one by one? */
+bool
+og_attempt_admit(void)
+{
+	return xact.rows < og_max_rows;
+}
+
+/* The counter of a watch for rows past the limit, or NULL. */
+static OgBulkRecord *
+find_bulk(uint32 watch)
+{
+	OgBulkRecord record = {0};
+	uint32		keep = reserve();
+
+	for (int i = 0; i < xact.nbulk; i++)
+		if (xact.bulk[i]->watch == watch)
+			return xact.bulk[i];
+	if (xact.nbulk == MAX_BULK ||
+		!og_journal_reserve(sizeof(record) + sizeof(OgBeginRecord), keep))
+	{
+		drop_record();
+		return NULL;
+	}
+	if (!xact.begun)
+		append_begin();
+	record.head.type = OG_REC_BULK;
+	record.head.length = sizeof(record);
+	record.head.xact = xact_number;
+	record.head.subxact = GetCurrentSubTransactionId();
+	record.watch = watch;
+	record.xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	xact.deepest = Max(xact.deepest, record.head.subxact);
+	return xact.bulk[xact.nbulk++] = og_journal_append(&record.head);
+}
+
+/*
+ * og_attempt_itemise
+ *		Is the row that is being changed to be noted by itself?  If not, it
+ *		is counted.
+ */
+bool
+og_attempt_itemise(uint32 watch)
+{
+	OgBulkRecord *bulk;
+
+	if (xact.queued < og_max_rows)
+	{
+		xact.queued++;
+		return true;
+	}
+	bulk = find_bulk(watch);
+	if (bulk)
+		pg_atomic_write_u64(&bulk->rows,
+							pg_atomic_read_u64(&bulk->rows) + 1);
+	return false;
+}
+
+/* A row that had been let through turned out to be nothing of interest. */
+void
+og_attempt_unitemise(void)
+{
+	if (xact.queued > 0 && xact.queued <= og_max_rows)
+		xact.queued--;
+}
+
+void
+og_attempt_add_candidate(uint64 content)
+{
+	ring[xact.candidates++ % RING] = content;
+}
+
+/*
+ * og_attempt_confirm
+ *		If this very row was noted as a candidate, says that it now is a row.
+ *		False if it was not, or if there is no room.
+ */
+bool
+og_attempt_confirm(uint64 content)
+{
+	uint32		oldest = xact.candidates > RING ? xact.candidates - RING : 0;
+	uint32		from = Max(xact.confirmed, oldest);
+
+	for (uint32 i = 0; i < xact.candidates - oldest; i++)
+	{
+		uint32		number = from + i;
+		OgConfirmRecord record = {0};
+
+		if (number >= xact.candidates)	/* go round: older ones last */
+			number -= xact.candidates - oldest;
+		if (ring[number % RING] != content)
+			continue;
+		ring[number % RING] = 0;
+		xact.confirmed = number + 1;
+		record.head.type = OG_REC_CONFIRM;
+		record.head.length = sizeof(record);
+		record.xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+		record.candidate = number;
+		return og_attempt_write(&record.head);
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------------
+ * Reasons
+ * ------------------------------------------------------------------------
+ */
+
+/* Copies a string without control characters, cut to the size. */
+static void
+copy_text(char *to, const char *from, Size size)
+{
+	strlcpy(to, from ? from : "", size);
+	for (; *to; to++)
+		if ((unsigned char) *to < ' ')
+			*to = ' ';
+}
+
+static void
+note_error(const ErrorData *edata)
+{
+	if (edata->sqlerrcode == ERRCODE_IN_FAILED_SQL_TRANSACTION)
+		return;
+	error_set = true;
+	error.sqlstate = edata->sqlerrcode;
+	error.cause = edata->elevel == FATAL ?
+		OG_CAUSE_TERMINATED : OG_CAUSE_ERROR;
+	error.relation = target_relation;
+	error.watch = target_watch;
+	/* The format, not the text: it holds no values. */
+	copy_text(error.message, edata->message_id, sizeof(error.message));
+	copy_text(error.constraint, edata->constraint_name,
+			  sizeof(error.constraint));
+}
+
+/*
+ * Runs in errfinish(), for messages of every level.  Memory comes from a
+ * context made at server start.
+ */
+static void
+error_callback(void *arg)
+{
+	OgStatement *statement = arg;
+	int			code = geterrcode();
+	MemoryContext old;
+	ErrorData  *edata;
+
+	if (statement->level != statement_level || code == 0 ||
+		ERRCODE_TO_CATEGORY(code) == ERRCODE_WARNING ||
+		ERRCODE_TO_CATEGORY(code) == ERRCODE_NO_DATA ||
+		code == ERRCODE_OUT_OF_MEMORY)
+		return;
+	old = MemoryContextSwitchTo(error_memory);
+	edata = CopyErrorData();
+	if (edata->elevel >= ERROR)
+		note_error(edata);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(error_memory);
+}
+
+/*
+ * og_attempt_log
+ *		For emit_log_hook: errors that no statement's callback saw.
+ */
+void
+og_attempt_log(ErrorData *edata)
+{
+	if (edata->elevel < ERROR || !IsUnderPostmaster ||
+		(error_set && error.sqlstate == edata->sqlerrcode))
+		return;
+	note_error(edata);
+}
+
+/* Finds out whether a statement writes to a watched relation. */
+static void
+find_target(QueryDesc *query)
+{
+	EState	   *estate = query ? query->estate : NULL;
+
+	if (estate == NULL || estate->es_result_relations == NULL)
+		return;
+	for (Index i = 0; i < estate->es_range_table_size; i++)
+	{
+		ResultRelInfo *info = estate->es_result_relations[i];
+		uint32		watch = info ? og_capture_watch_of(info) : 0;
+
+		if (watch != 0)
+		{
+			target_relation = RelationGetRelid(info->ri_RelationDesc);
+			target_watch = watch;
+			return;
+		}
+	}
+}
+
+/*
+ * og_attempt_expect
+ *		After ExecutorStart: if the statement writes to a watched relation, a
+ *		segment is leased now, so that its failure can be noted even when it
+ *		brings no row.
+ */
+void
+og_attempt_expect(QueryDesc *query)
+{
+	Oid			relation = target_relation;
+	uint32		watch = target_watch;
+
+	if (query->operation == CMD_SELECT || !og_attempt_active())
+		return;
+	target_watch = 0;
+	find_target(query);
+	if (target_watch != 0)
+		og_journal_reserve(sizeof(OgBeginRecord), reserve());
+	target_relation = relation;
+	target_watch = watch;
+}
+
+/*
+ * og_attempt_enter, og_attempt_leave
+ *		Around ExecutorRun and ProcessUtility, with which a statement starts,
+ *		and around ExecutorFinish, which belongs to the same statement.
+ */
+void
+og_attempt_enter(OgStatement *statement, QueryDesc *query, bool starts)
+{
+	if (statement_level == 0 && starts)
+	{
+		statement_number++;
+		error_set = false;
+		rollback_said = false;
+	}
+	if (statement_level == 0)
+	{
+		target_relation = InvalidOid;
+		target_watch = 0;
+	}
+	statement_level++;
+	find_target(query);
+	statement->query = query;
+	statement->level = statement_level;
+	statement->callback.callback = error_callback;
+	statement->callback.arg = statement;
+	statement->callback.previous = error_context_stack;
+	error_context_stack = &statement->callback;
+}
+
+void
+og_attempt_leave(OgStatement *statement, bool failed)
+{
+	statement_level = statement->level - 1;
+	if (!failed)
+		error_context_stack = statement->callback.previous;
+}
+
+void
+og_attempt_say_rollback(void)
+{
+	rollback_said = true;
+}
+
+/* The gid of a PREPARE TRANSACTION is not to be had in the callback. */
+void
+og_attempt_set_gid(const char *gid)
+{
+	strlcpy(prepare_gid, gid, sizeof(prepare_gid));
+}
+
+/* ------------------------------------------------------------------------
+ * The end of a transaction.  Nothing here may fail.
+ * ------------------------------------------------------------------------
+ */
+
+/* Why it is rolled back, if no error of the current statement says so. */
+static uint8
+silent_cause(void)
+{
+	if (!proc_exit_inprogress)
+		return rollback_said || statement_level > 0 ?
+			OG_CAUSE_CLIENT : OG_CAUSE_ERROR;
+	switch (pgStatSessionEndCause)
+	{
+		case DISCONNECT_CLIENT_EOF:
+			return OG_CAUSE_CONNECTION_LOST;
+		case DISCONNECT_NORMAL:
+			return OG_CAUSE_DISCONNECT;
+		default:
+			return OG_CAUSE_TERMINATED;
+	}
+}
+
+static void
+fill_end(OgEndRecord *record, uint8 type, uint8 outcome)
+{
+	memset(record, 0, sizeof(*record));
+	record->head.type = type;
+	record->head.xact = xact_number;
+	record->head.length = OG_END_LENGTH;
+	record->xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	record->at = GetCurrentTimestamp();
+	record->outcome = outcome;
+	record->statement = statement_number;
+	if (outcome != OG_ROLLED_BACK)
+		return;
+	if (error_set)
+		record->error = error;
+	else
+		record->error.cause = silent_cause();
+}
+
+static void
+append_end(OgEndRecord *record)
+{
+	if (OG_FAULT("end") || !og_journal_has_room(record->head.length))
+		xact.incomplete = true;
+	else
+		og_journal_append(&record->head);
+}
+
+static void
+end_committed(void)
+{
+	OgEndRecord record;
+
+	fill_end(&record, OG_REC_OUTCOME, OG_COMMITTED);
+	record.head.length = MAXALIGN(offsetof(OgEndRecord, error));
+	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
+	record.lsn = XactLastCommitEnd;
+	append_end(&record);
+}
+
+static void
+end_prepared(void)
+{
+	OgEndRecord record;
+
+	fill_end(&record, OG_REC_OUTCOME, OG_PREPARED);
+	record.head.length = OG_END_MAX;
+	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
+	strlcpy(record.gid, prepare_gid, sizeof(record.gid));
+	append_end(&record);
+}
+
+static void
+end_rolled_back(void)
+{
+	OgEndRecord record;
+
+	/* A statement may have failed before it brought a row. */
+	if (!xact.begun)
+	{
+		if (!error_set || error.watch == 0 || OG_FAULT("end") ||
+			!og_journal_has_room(sizeof(OgBeginRecord) + OG_END_LENGTH))
+			return;
+		append_begin();
+	}
+	fill_end(&record, OG_REC_OUTCOME, OG_ROLLED_BACK);
+	append_end(&record);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (xact.begun)
+				end_committed();
+			break;
+		case XACT_EVENT_PREPARE:
+			if (xact.begun)
+				end_prepared();
+			break;
+		case XACT_EVENT_ABORT:
+			if (og_journal_ready())
+				end_rolled_back();
+			break;
+		default:
+			return;
+	}
+	memset(&xact, 0, sizeof(xact));
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId mine,
+				 SubTransactionId parent, void *arg)
+{
+	OgEndRecord record;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB || !og_journal_ready())
+		return;
+	if (!xact.begun || xact.deepest < mine)
+	{
+		/* Nothing of it is noted; but a watched statement may have failed. */
+		if (!error_set || error.watch == 0 || xact.incomplete ||
+			!og_journal_has_room(OG_END_LENGTH + reserve()))
+			return;
+		if (!xact.begun)
+			append_begin();
+	}
+	fill_end(&record, OG_REC_SUBABORT, OG_ROLLED_BACK);
+	record.head.subxact = mine;
+	append_end(&record);
+	xact.deepest = Min(xact.deepest, mine - 1);
+	/* The error was this level's; the next needs one of its own to count. */
+	error.watch = 0;
+}
+
+/*
+ * og_attempt_init
+ *		In _PG_init, at server start.
+ */
+void
+og_attempt_init(void)
+{
+	error_memory = AllocSetContextCreate(TopMemoryContext,
+										 "order_guard error",
+										 ALLOCSET_DEFAULT_SIZES);
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}

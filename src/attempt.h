@@ -1,0 +1,41 @@
+/*
+ * attempt.h
+ *		One transaction's work on orders, as its backend notes it.
+ */
+#ifndef OG_ATTEMPT_H
+#define OG_ATTEMPT_H
+
+#include "executor/execdesc.h"
+#include "utils/elog.h"
+
+#include "journal.h"
+
+extern void og_attempt_init(void);
+
+/* capture */
+extern bool og_attempt_active(void);
+extern bool og_attempt_itemise(uint32 watch);
+extern void og_attempt_unitemise(void);
+extern bool og_attempt_admit(void);
+extern bool og_attempt_write(OgRecord *record);
+extern uint32 og_attempt_statement(void);
+extern void og_attempt_add_candidate(uint64 content);
+extern bool og_attempt_confirm(uint64 content);
+
+/* statements: called by the executor and utility hooks */
+typedef struct OgStatement
+{
+	ErrorContextCallback callback;
+	QueryDesc  *query;			/* NULL: a utility statement */
+	int			level;
+} OgStatement;
+
+extern void og_attempt_enter(OgStatement *statement, QueryDesc *query,
+							 bool starts);
+extern void og_attempt_leave(OgStatement *statement, bool failed);
+extern void og_attempt_expect(QueryDesc *query);
+extern void og_attempt_say_rollback(void);
+extern void og_attempt_set_gid(const char *gid);
+extern void og_attempt_log(ErrorData *error);
+
+#endif							/* OG_ATTEMPT_H */

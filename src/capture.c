@@ -1,0 +1,486 @@
+/*
+ * capture.c
+ *		The triggers: what a transaction does to a watched row goes into the
+ *		journal.
+ *
+ * Runs in every backend, inside the application's statements.  It looks at
+ * the row with no code but PostgreSQL's own, compares columns byte by byte,
+ * takes no heavyweight lock and raises no error.  What it needs to know stands
+ * in the triggers' arguments, which the relation cache holds anyway: the
+ * watch's number, then pairs of a role with attribute number and a column
+ * name.  Roles: k key, s status, t token, a amount, c customer, n since, w a
+ * column on which a status expression depends.
+ *
+ * A column is found by its name, so a partition may number its columns as it
+ * likes; if the name is gone (renamed a moment ago) by its number, except in a
+ * partition.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "attempt.h"
+#include "capture.h"
+#include "compat.h"
+#include "keyhash.h"
+#include "settings.h"
+
+#define MAX_COLUMNS 40
+
+typedef struct Column
+{
+	char		role;
+	bool		byval;
+	int16		attnum;			/* 0: is not there any more */
+	int16		length;
+	Oid			type;
+} Column;
+
+/* What the triggers of one relation are to note. */
+typedef struct Captured
+{
+	Oid			relation;		/* hash key */
+	bool		valid;
+	uint32		watch;
+	int			ncolumns;
+	Column		column[MAX_COLUMNS];
+} Captured;
+
+/* A record under construction. */
+typedef struct Draft
+{
+	Size		length;
+	OgKeyHash	key;
+	union
+	{
+		OgRowRecord row;
+		char		bytes[sizeof(OgRowRecord) +
+						  MAX_COLUMNS * (sizeof(OgValue) + OG_MAX_VALUE)];
+	}			record;
+} Draft;
+
+static HTAB *captured_relations = NULL;
+static Draft draft;
+
+PG_FUNCTION_INFO_V1(og_capture_trigger);
+PG_FUNCTION_INFO_V1(og_capture_itemising);
+
+static void
+forget_relation(Datum arg, Oid relation)
+{
+	HASH_SEQ_STATUS scan;
+	Captured   *entry;
+
+	if (OidIsValid(relation))
+	{
+		entry = hash_search(captured_relations, &relation, HASH_FIND, NULL);
+		if (entry)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&scan, captured_relations);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entry->valid = false;
+}
+
+/*
+ * og_capture_init
+ *		In _PG_init, at server start.
+ */
+void
+og_capture_init(void)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(Oid);
+	control.entrysize = sizeof(Captured);
+	control.hcxt = TopMemoryContext;
+	captured_relations = hash_create("order_guard captured relations", 64,
+									 &control,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+}
+
+static int16
+find_attribute(Relation relation, const char *name, int attnum)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (!attribute->attisdropped &&
+			namestrcmp(&attribute->attname, name) == 0)
+			return i + 1;
+	}
+	if (relation->rd_rel->relispartition || attnum < 1 ||
+		attnum > desc->natts ||
+		TupleDescAttr(desc, attnum - 1)->attisdropped)
+		return 0;
+	return attnum;
+}
+
+static void
+describe(Captured *entry, Relation relation, Trigger *trigger)
+{
+	entry->watch = trigger->tgnargs > 0 ? atoi(trigger->tgargs[0]) : 0;
+	entry->ncolumns = 0;
+	for (int i = 1; i + 1 < trigger->tgnargs &&
+		 entry->ncolumns < MAX_COLUMNS; i += 2)
+	{
+		Column	   *column = &entry->column[entry->ncolumns++];
+
+		memset(column, 0, sizeof(*column));
+		column->role = trigger->tgargs[i][0];
+		if (column->role == '\0')
+			continue;
+		column->attnum = find_attribute(relation, trigger->tgargs[i + 1],
+										atoi(trigger->tgargs[i] + 1));
+		if (column->attnum != 0)
+		{
+			Form_pg_attribute attribute =
+				TupleDescAttr(RelationGetDescr(relation), column->attnum - 1);
+
+			column->type = attribute->atttypid;
+			column->length = attribute->attlen;
+			column->byval = attribute->attbyval;
+		}
+	}
+	entry->valid = true;
+}
+
+static Captured *
+lookup(TriggerData *data)
+{
+	Oid			relation = RelationGetRelid(data->tg_relation);
+	bool		found;
+	Captured   *entry = hash_search(captured_relations, &relation,
+									HASH_ENTER, &found);
+
+	if (!found || !entry->valid)
+		describe(entry, data->tg_relation, data->tg_trigger);
+	return entry;
+}
+
+/*
+ * og_capture_watch_of
+ *		The watch of a relation that a statement writes to; 0: none.
+ */
+uint32
+og_capture_watch_of(ResultRelInfo *info)
+{
+	TriggerDesc *triggers = info->ri_TrigDesc;
+
+	if (triggers == NULL)
+		return 0;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		/* Named so by watch(); the price of a mistake is one hint too many. */
+		if (trigger->tgnargs > 0 &&
+			strncmp(trigger->tgname, "00_order_guard_", 15) == 0)
+			return atoi(trigger->tgargs[0]);
+	}
+	return 0;
+}
+
+static bool
+is_text(Oid type)
+{
+	return type == TEXTOID || type == VARCHAROID || type == BPCHAROID;
+}
+
+/* Adds one value to the draft. */
+static void
+add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
+{
+	OgValue    *item = (OgValue *) (draft.record.bytes + draft.length);
+	char	   *to = (char *) (item + 1);
+	struct varlena *varlena = NULL;
+	const char *bytes = (char *) &value;
+	Size		length = sizeof(Datum);
+
+	item->type = column->type;
+	item->role = role;
+	item->flags = isnull ? OG_VALUE_NULL : 0;
+	if (!isnull && column->length == -1)
+	{
+		varlena = (struct varlena *) DatumGetPointer(value);
+		if (VARATT_IS_EXTERNAL(varlena) && role != OG_VALUE_KEY)
+			item->flags |= OG_VALUE_OMITTED;
+		else
+			varlena = PG_DETOAST_DATUM_PACKED(value);
+		bytes = VARDATA_ANY(varlena);
+		length = VARSIZE_ANY_EXHDR(varlena);
+	}
+	else if (!isnull && !column->byval)
+	{
+		bytes = DatumGetPointer(value);
+		length = column->length == -2 ? strlen(bytes) + 1 : column->length;
+	}
+	if (!(item->flags & OG_VALUE_OMITTED) && length > OG_MAX_VALUE)
+		item->flags |= is_text(column->type) ? OG_VALUE_CUT : OG_VALUE_OMITTED;
+	if (item->flags & (OG_VALUE_OMITTED | OG_VALUE_NULL))
+		length = 0;
+	length = Min(length, OG_MAX_VALUE);
+	item->length = length;
+	memcpy(to, bytes, length);
+	memset(to + length, 0, MAXALIGN(length) - length);
+	draft.length += sizeof(OgValue) + MAXALIGN(length);
+	draft.record.row.nvalues++;
+}
+
+static void
+begin_draft(const Captured *entry, Relation relation, char operation,
+			uint8 flags)
+{
+	OgRowRecord *row = &draft.record.row;
+
+	memset(row, 0, sizeof(*row));
+	row->head.type = OG_REC_ROW;
+	row->head.flags = flags;
+	row->xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	row->at = GetCurrentStatementStartTimestamp();
+	row->watch = entry->watch;
+	row->relation = RelationGetRelid(relation);
+	row->statement = og_attempt_statement();
+	row->operation = operation;
+	draft.length = sizeof(*row);
+	og_keyhash_begin(&draft.key);
+}
+
+/* Adds all that is to be noted of one image of the row. */
+static void
+add_image(const Captured *entry, TupleTableSlot *slot, OgValueRole status)
+{
+	for (int i = 0; i < entry->ncolumns; i++)
+	{
+		const Column *column = &entry->column[i];
+		bool		isnull = true;
+		Datum		value = (Datum) 0;
+
+		if (column->role == 'w')
+			draft.record.row.head.flags |= OG_ROW_EVALUATE;
+		if (column->attnum == 0)
+			continue;
+		if (column->role != 'w' && column->role != 'n')
+			value = slot_getattr(slot, column->attnum, &isnull);
+		if (column->role == 'k')
+		{
+			og_keyhash_add(&draft.key, value, isnull, column->type,
+						   column->length, column->byval);
+			add_value(OG_VALUE_KEY, column, value, isnull);
+		}
+		else if (column->role == 's')
+			add_value(status, column, value, isnull);
+		else if (column->role == 't')
+			add_value(OG_VALUE_TOKEN, column, value, isnull);
+		else if (column->role == 'a')
+			add_value(OG_VALUE_AMOUNT, column, value, isnull);
+		else if (column->role == 'c')
+			add_value(OG_VALUE_CUSTOMER, column, value, isnull);
+	}
+	memcpy(draft.record.row.hash, draft.key.half, 16);
+}
+
+static void
+add_old_status(const Captured *entry, TupleTableSlot *slot)
+{
+	for (int i = 0; i < entry->ncolumns; i++)
+	{
+		const Column *column = &entry->column[i];
+		bool		isnull;
+		Datum		value;
+
+		if (column->role != 's' || column->attnum == 0)
+			continue;
+		value = slot_getattr(slot, column->attnum, &isnull);
+		add_value(OG_VALUE_OLD_STATUS, column, value, isnull);
+	}
+}
+
+/* Identity of relation, key and values, to find a candidate again. */
+static uint64
+content_of_draft(void)
+{
+	uint64		content;
+
+	content = hash_bytes_extended((unsigned char *) draft.record.bytes +
+								  sizeof(OgRowRecord),
+								  draft.length - sizeof(OgRowRecord),
+								  draft.record.row.relation);
+	return hash_combine64(content, draft.key.half[0]) | 1;
+}
+
+static bool
+write_draft(void)
+{
+	draft.record.row.head.length = draft.length;
+	return og_attempt_write(&draft.record.row.head);
+}
+
+static void
+capture_candidate(const Captured *entry, TriggerData *data)
+{
+	if (!og_attempt_admit())
+		return;
+	begin_draft(entry, data->tg_relation, 'I', OG_ROW_CANDIDATE);
+	add_image(entry, data->tg_trigslot, OG_VALUE_NEW_STATUS);
+	if (write_draft())
+		og_attempt_add_candidate(content_of_draft());
+}
+
+static void
+capture_insert(const Captured *entry, TriggerData *data)
+{
+	begin_draft(entry, data->tg_relation, 'I', 0);
+	add_image(entry, data->tg_trigslot, OG_VALUE_NEW_STATUS);
+	if (!og_attempt_confirm(content_of_draft()))
+		write_draft();
+}
+
+static void
+capture_delete(const Captured *entry, TriggerData *data, uint8 flags)
+{
+	begin_draft(entry, data->tg_relation, 'D', flags);
+	add_image(entry, data->tg_trigslot, OG_VALUE_OLD_STATUS);
+	write_draft();
+}
+
+/* Are two values the same, byte for byte? */
+static bool
+same_bytes(const Column *column, Datum a, Datum b)
+{
+	struct varlena *left;
+	struct varlena *right;
+
+	if (column->byval)
+		return a == b;
+	if (column->length > 0)
+		return memcmp(DatumGetPointer(a), DatumGetPointer(b),
+					  column->length) == 0;
+	if (column->length == -2)
+		return strcmp(DatumGetCString(a), DatumGetCString(b)) == 0;
+	left = (struct varlena *) DatumGetPointer(a);
+	right = (struct varlena *) DatumGetPointer(b);
+	if (VARATT_IS_EXTENDED(left) != VARATT_IS_EXTENDED(right) &&
+		(VARATT_IS_COMPRESSED(left) || VARATT_IS_COMPRESSED(right) ||
+		 VARATT_IS_EXTERNAL(left) || VARATT_IS_EXTERNAL(right)))
+		return false;
+	if (VARATT_IS_EXTERNAL(left) || VARATT_IS_EXTERNAL(right))
+		return VARSIZE_ANY(left) == VARSIZE_ANY(right) &&
+			memcmp(left, right, VARSIZE_ANY(left)) == 0;
+	return VARSIZE_ANY_EXHDR(left) == VARSIZE_ANY_EXHDR(right) &&
+		memcmp(VARDATA_ANY(left), VARDATA_ANY(right),
+			   VARSIZE_ANY_EXHDR(left)) == 0;
+}
+
+/* Does any column with one of these roles differ? */
+static bool
+differs(const Captured *entry, TriggerData *data, const char *roles)
+{
+	for (int i = 0; i < entry->ncolumns; i++)
+	{
+		const Column *column = &entry->column[i];
+		Datum		old;
+		Datum		new;
+		bool		old_null;
+		bool		new_null;
+
+		if (column->attnum == 0 || strchr(roles, column->role) == NULL)
+			continue;
+		old = slot_getattr(data->tg_trigslot, column->attnum, &old_null);
+		new = slot_getattr(data->tg_newslot, column->attnum, &new_null);
+		if (old_null != new_null ||
+			(!old_null && !same_bytes(column, old, new)))
+			return true;
+	}
+	return false;
+}
+
+static void
+capture_update(const Captured *entry, TriggerData *data)
+{
+	bool		moved = differs(entry, data, "k");
+
+	if (!moved && !differs(entry, data, "swn"))
+	{
+		og_attempt_unitemise();
+		return;
+	}
+	if (moved)
+		capture_delete(entry, data, OG_ROW_MOVED);
+	begin_draft(entry, data->tg_relation, 'U', moved ? OG_ROW_MOVED : 0);
+	add_old_status(entry, data->tg_trigslot);
+	add_image(entry, data->tg_newslot, OG_VALUE_NEW_STATUS);
+	write_draft();
+}
+
+static void
+capture_truncate(const Captured *entry, TriggerData *data)
+{
+	begin_draft(entry, data->tg_relation, 'T', 0);
+	write_draft();
+}
+
+/*
+ * order_guard.capture(...): the trigger function.
+ */
+Datum
+og_capture_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	const Captured *entry;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("order_guard.capture() was not called as a trigger"),
+				 errhint("Use order_guard.watch().")));
+	if (!og_attempt_active())
+		goto done;
+	entry = lookup(data);
+	if (entry->watch == 0)
+		goto done;
+	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
+		capture_truncate(entry, data);
+	else if (!TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		goto done;
+	else if (TRIGGER_FIRED_BEFORE(data->tg_event))
+		capture_candidate(entry, data);
+	else if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		capture_insert(entry, data);
+	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		capture_delete(entry, data, 0);
+	else
+		capture_update(entry, data);
+done:
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) &&
+						   TRIGGER_FIRED_BEFORE(data->tg_event) ?
+						   data->tg_newtuple : data->tg_trigtuple);
+}
+
+/*
+ * order_guard._itemising(watch integer) returns boolean: the WHEN condition of
+ * the row triggers.  Past the limit it counts the row and keeps the trigger
+ * from being queued.
+ */
+Datum
+og_capture_itemising(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(og_attempt_active() &&
+				   og_attempt_itemise(PG_GETARG_INT32(0)));
+}

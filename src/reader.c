@@ -1,0 +1,447 @@
+/*
+ * reader.c
+ *		The journal, understood: its records put together to transactions.
+ *
+ * Runs in the worker and in backends that look at in_flight.  Reads copies;
+ * everything is allocated in the current memory context.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "access/htup_details.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "reader.h"
+
+typedef struct XactEntry
+{
+	OgXactKey	key;
+	OgXact	   *xact;
+} XactEntry;
+
+typedef struct SessionEntry
+{
+	uint64		session;
+	OgXact	   *newest;
+} SessionEntry;
+
+typedef struct Parser
+{
+	OgReading  *reading;
+	HTAB	   *xacts;
+	HTAB	   *sessions;
+	OgSessionRecord *session;	/* who wrote what comes next */
+} Parser;
+
+static HTAB *
+make_table(const char *name, Size key, Size entry)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = key;
+	control.entrysize = entry;
+	control.hcxt = CurrentMemoryContext;
+	return hash_create(name, 256, &control,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static OgXact *
+find_xact(Parser *parser, uint32 number)
+{
+	OgXactKey	key = {parser->session->session, number};
+	SessionEntry *session;
+	XactEntry  *entry;
+	bool		found;
+
+	entry = hash_search(parser->xacts, &key, HASH_ENTER, &found);
+	if (found)
+		return entry->xact;
+	entry->xact = palloc0(sizeof(OgXact));
+	entry->xact->key = key;
+	entry->xact->session = parser->session;
+	entry->xact->newest = true;
+	parser->reading->xacts = lappend(parser->reading->xacts, entry->xact);
+	session = hash_search(parser->sessions, &key.session, HASH_ENTER, &found);
+	if (found)
+		session->newest->newest = false;
+	session->newest = entry->xact;
+	return entry->xact;
+}
+
+static void
+add_row(OgXact *xact, OgRowRecord *record)
+{
+	OgRow	   *row = palloc0(sizeof(OgRow));
+
+	row->record = record;
+	row->xid = record->xid;
+	row->state = OG_ROW_LIVE;
+	if (record->head.flags & OG_ROW_CANDIDATE)
+	{
+		row->state = OG_ROW_WAITING;
+		xact->candidates = lappend(xact->candidates, row);
+	}
+	xact->rows = lappend(xact->rows, row);
+}
+
+static void
+confirm_row(OgXact *xact, OgConfirmRecord *record)
+{
+	OgRow	   *row;
+
+	if (record->candidate >= (uint32) list_length(xact->candidates))
+		return;
+	row = list_nth(xact->candidates, record->candidate);
+	row->state = OG_ROW_LIVE;
+	row->xid = record->xid;
+}
+
+/* What is undone when sub-transaction "from" and all below it is. */
+static void
+undo_rows(OgXact *xact, OgEndRecord *end, uint32 from)
+{
+	ListCell   *cell;
+	bool		any = false;
+
+	foreach(cell, xact->rows)
+	{
+		OgRow	   *row = lfirst(cell);
+
+		if (row->record->head.subxact < from ||
+			(row->state != OG_ROW_LIVE && row->state != OG_ROW_WAITING))
+			continue;
+		if (row->state == OG_ROW_LIVE)
+			row->state = OG_ROW_UNDONE;
+		else if (row->record->statement == end->statement)
+			row->state = OG_ROW_REFUSED;
+		else
+			row->state = OG_ROW_VOID;
+		row->end = end;
+		any |= row->state != OG_ROW_VOID;
+	}
+	if (!any && end->error.watch != 0)
+		xact->failures = lappend(xact->failures, end);
+}
+
+static void
+end_xact(OgXact *xact, OgEndRecord *end)
+{
+	ListCell   *cell;
+
+	xact->end = end;
+	xact->outcome = end->outcome;
+	if (end->outcome == OG_ROLLED_BACK)
+		undo_rows(xact, end, 0);
+	foreach(cell, xact->rows)
+	{
+		OgRow	   *row = lfirst(cell);
+
+		if (row->state == OG_ROW_WAITING)
+			row->state = OG_ROW_VOID;
+	}
+}
+
+/* In an open transaction only the running statement's candidates wait. */
+static void
+void_old_candidates(OgXact *xact)
+{
+	ListCell   *cell;
+	OgRow	   *last;
+
+	if (xact->end != NULL || xact->rows == NIL)
+		return;
+	last = llast(xact->rows);
+	foreach(cell, xact->candidates)
+	{
+		OgRow	   *row = lfirst(cell);
+
+		if (row->state == OG_ROW_WAITING &&
+			row->record->statement != last->record->statement)
+			row->state = OG_ROW_VOID;
+	}
+}
+
+/* Notes where a transaction begins in a segment. */
+static void
+note_place(OgXact *xact, OgSegmentCopy *segment, uint32 offset)
+{
+	OgPlace    *place;
+
+	if (xact->places != NIL &&
+		((OgPlace *) llast(xact->places))->segment == segment)
+		return;
+	place = palloc(sizeof(OgPlace));
+	place->segment = segment;
+	place->offset = offset;
+	xact->places = lappend(xact->places, place);
+}
+
+static void
+understand(OgXact *xact, OgRecord *record)
+{
+	switch (record->type)
+	{
+		case OG_REC_BEGIN:
+			xact->begin = (OgBeginRecord *) record;
+			break;
+		case OG_REC_ROW:
+			add_row(xact, (OgRowRecord *) record);
+			break;
+		case OG_REC_CONFIRM:
+			confirm_row(xact, (OgConfirmRecord *) record);
+			break;
+		case OG_REC_SUBABORT:
+			undo_rows(xact, (OgEndRecord *) record, record->subxact);
+			break;
+		case OG_REC_OUTCOME:
+			end_xact(xact, (OgEndRecord *) record);
+			break;
+		case OG_REC_BULK:
+			xact->bulk = lappend(xact->bulk, record);
+			break;
+		default:
+			break;				/* of a later version */
+	}
+}
+
+/* Parses a segment; of what is consumed already only who wrote it. */
+static void
+parse_segment(Parser *parser, OgSegmentCopy *segment)
+{
+	uint32		offset = sizeof(OgSegmentHeader);
+	OgRecord   *record;
+	uint32		start = offset;
+	OgXact	   *xact;
+
+	parser->session = NULL;
+	for (; (record = og_journal_next(segment, &offset)) != NULL;
+		 start = offset)
+	{
+		if (record->type == OG_REC_SESSION)
+		{
+			parser->session = (OgSessionRecord *) record;
+			continue;
+		}
+		if (start < segment->consumed || parser->session == NULL)
+			continue;
+		parser->reading->records++;
+		xact = find_xact(parser, record->xact);
+		note_place(xact, segment, start);
+		understand(xact, record);
+	}
+}
+
+/*
+ * og_reader_read
+ *		Reads what a database's journal holds and nobody has consumed.
+ */
+OgReading *
+og_reader_read(Oid database)
+{
+	OgReading  *reading = palloc0(sizeof(OgReading));
+	Parser		parser = {0};
+	ListCell   *cell;
+
+	reading->segments = og_journal_copy(database);
+	if (reading->segments == NIL)
+		return reading;
+	parser.reading = reading;
+	parser.xacts = make_table("order_guard transactions",
+							  sizeof(OgXactKey), sizeof(XactEntry));
+	parser.sessions = make_table("order_guard sessions",
+								 sizeof(uint64), sizeof(SessionEntry));
+	foreach(cell, reading->segments)
+		parse_segment(&parser, lfirst(cell));
+	foreach(cell, reading->xacts)
+		void_old_candidates(lfirst(cell));
+	hash_destroy(parser.sessions);
+	hash_destroy(parser.xacts);
+	return reading;
+}
+
+/*
+ * og_reader_limit
+ *		Sets up to where each segment may be consumed: to the first record of
+ *		a transaction that is to be kept.
+ */
+void
+og_reader_limit(OgReading *reading)
+{
+	ListCell   *cell;
+	ListCell   *inner;
+
+	foreach(cell, reading->segments)
+	{
+		OgSegmentCopy *segment = lfirst(cell);
+
+		segment->limit = segment->tail;
+	}
+	foreach(cell, reading->xacts)
+	{
+		OgXact	   *xact = lfirst(cell);
+
+		if (!xact->keep)
+			continue;
+		foreach(inner, xact->places)
+		{
+			OgPlace    *place = lfirst(inner);
+
+			place->segment->limit = Min(place->segment->limit, place->offset);
+		}
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Values
+ * ------------------------------------------------------------------------
+ */
+
+static OgValue *
+next_value(OgRowRecord *row, OgValue *value)
+{
+	char	   *end = (char *) row + row->head.length;
+	char	   *place;
+
+	if (value == NULL)
+		place = (char *) (row + 1);
+	else
+		place = (char *) (value + 1) + MAXALIGN(value->length);
+	if (place + sizeof(OgValue) > end ||
+		place + sizeof(OgValue) + ((OgValue *) place)->length > end)
+		return NULL;
+	return (OgValue *) place;
+}
+
+/* An enum's label; NULL if it is gone. */
+static char *
+enum_label(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(oid));
+	char	   *label;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	label = pstrdup(NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel));
+	ReleaseSysCache(tuple);
+	return label;
+}
+
+static char *
+varlena_text(OgValue *value, Oid output)
+{
+	int			length = value->length;
+	struct varlena *datum;
+
+	if (value->flags & OG_VALUE_CUT)
+		length = pg_mbcliplen((char *) (value + 1), length, length);
+	datum = palloc(VARHDRSZ + length);
+	SET_VARSIZE(datum, VARHDRSZ + length);
+	memcpy(VARDATA(datum), value + 1, length);
+	return OidOutputFunctionCall(output, PointerGetDatum(datum));
+}
+
+/* A value as its type prints it; NULL for NULL and what is not there. */
+static char *
+value_text(OgValue *value)
+{
+	HeapTuple	tuple;
+	Form_pg_type type;
+	Oid			output;
+	bool		byval;
+	int16		length;
+	char		kind;
+
+	if (value->flags & (OG_VALUE_NULL | OG_VALUE_OMITTED))
+		return NULL;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(value->type));
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	type = (Form_pg_type) GETSTRUCT(tuple);
+	output = type->typoutput;
+	byval = type->typbyval;
+	length = type->typlen;
+	kind = type->typtype;
+	ReleaseSysCache(tuple);
+	if (kind == TYPTYPE_ENUM)
+		return enum_label((Oid) *(Datum *) (value + 1));
+	if (length == -1)
+		return varlena_text(value, output);
+	if (byval)
+		return OidOutputFunctionCall(output, *(Datum *) (value + 1));
+	return OidOutputFunctionCall(output, PointerGetDatum(value + 1));
+}
+
+char *
+og_reader_value(OgRowRecord *row, OgValueRole role)
+{
+	OgValue    *value = NULL;
+
+	for (int i = 0; i < row->nvalues; i++)
+	{
+		value = next_value(row, value);
+		if (value == NULL)
+			return NULL;
+		if (value->role == role)
+			return value_text(value);
+	}
+	return NULL;
+}
+
+/* A field as a row's output shows it. */
+static void
+append_field(StringInfo text, const char *field)
+{
+	bool		quote;
+
+	if (field == NULL)
+		return;
+	quote = field[0] == '\0' || strpbrk(field, "\"\\(), \t\n\r\v\f") != NULL;
+	if (quote)
+		appendStringInfoChar(text, '"');
+	for (; *field; field++)
+	{
+		if (*field == '"' || *field == '\\')
+			appendStringInfoChar(text, *field);
+		appendStringInfoChar(text, *field);
+	}
+	if (quote)
+		appendStringInfoChar(text, '"');
+}
+
+/*
+ * og_reader_key
+ *		The key as text: of one column its output, of several the row's.
+ */
+char *
+og_reader_key(OgRowRecord *row)
+{
+	OgValue    *value = NULL;
+	char	   *field[OG_MAX_KEYS];
+	int			n = 0;
+	StringInfoData text;
+
+	for (int i = 0; i < row->nvalues && n < OG_MAX_KEYS; i++)
+	{
+		value = next_value(row, value);
+		if (value == NULL)
+			break;
+		if (value->role == OG_VALUE_KEY)
+			field[n++] = value_text(value);
+	}
+	if (n < 2)
+		return n == 0 ? NULL : field[0];
+	initStringInfo(&text);
+	for (int i = 0; i < n; i++)
+	{
+		appendStringInfoChar(&text, i == 0 ? '(' : ',');
+		append_field(&text, field[i]);
+	}
+	appendStringInfoChar(&text, ')');
+	return text.data;
+}
