@@ -266,6 +266,7 @@ extern void (*og_journal_pressure_hook) (void);
 extern List *og_journal_copy(uint32 database);
 extern OgRecord *og_journal_next(OgSegmentCopy *segment, uint32 *offset);
 extern void og_journal_consume(int number, uint64 lease, uint32 offset);
+extern void og_journal_restore(uint64 lease, uint32 offset);
 extern uint64 og_journal_dropped(uint32 database);
 extern uint64 og_journal_corrupt(void);
 extern void og_journal_usage(uint32 *segments, uint32 *used);

@@ -146,6 +146,18 @@ og_journal_consume(int number, uint64 lease, uint32 offset)
 	LWLockRelease(og_journal_shared->lock);
 }
 
+/*
+ * og_journal_restore
+ *		A worker takes up the position that was stored for a lease.
+ */
+void
+og_journal_restore(uint64 lease, uint32 offset)
+{
+	for (uint32 i = 0; i < og_journal_shared->segments; i++)
+		if (og_journal_shared->slot[i].lease == lease)
+			og_journal_consume(i, lease, offset);
+}
+
 /* How often something of this database could not be written. */
 uint64
 og_journal_dropped(uint32 database)

@@ -340,6 +340,8 @@ varlena_text(OgValue *value, Oid output)
 
 	if (value->flags & OG_VALUE_CUT)
 		length = pg_mbcliplen((char *) (value + 1), length, length);
+	if (value->type == BPCHAROID)
+		length = bpchartruelen((char *) (value + 1), length);
 	datum = palloc(VARHDRSZ + length);
 	SET_VARSIZE(datum, VARHDRSZ + length);
 	memcpy(VARDATA(datum), value + 1, length);
@@ -368,6 +370,8 @@ value_text(OgValue *value)
 	length = type->typlen;
 	kind = type->typtype;
 	ReleaseSysCache(tuple);
+	if (value->type == BOOLOID)	/* as a cast to text has it */
+		return pstrdup(*(Datum *) (value + 1) ? "true" : "false");
 	if (kind == TYPTYPE_ENUM)
 		return enum_label((Oid) *(Datum *) (value + 1));
 	if (length == -1)

@@ -1,0 +1,113 @@
+/*
+ * detect_coverage.c
+ *		Gaps in what is witnessed: triggers missing or disabled, rows loaded
+ *		past them, a journal that was lost or full.
+ *
+ * Runs in the worker.  A gap is an open incident while it lasts and until a
+ * sweep has gone over the table.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "detect.h"
+#include "incident.h"
+#include "open.h"
+#include "query.h"
+#include "tracker.h"
+
+static char *
+check_triggers(const OgWatch *watch)
+{
+	static OgPlan repair = {"SELECT order_guard._repair_triggers($1)", NULL};
+	static OgPlan check = {"SELECT order_guard._check_triggers($1)", NULL};
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(watch->id)};
+
+	og_query_run(&check, 1, types, values, NULL);
+	if (SPI_processed == 0 || og_query_null(0, 0))
+		return NULL;
+	og_query_run(&repair, 1, types, values, NULL);
+	og_query_run(&check, 1, types, values, NULL);
+	return SPI_processed == 0 ? NULL : og_query_text(0, 0);
+}
+
+static void
+save_coverage(const OgWatch *watch, const char *gap)
+{
+	static OgPlan plan = {
+		"UPDATE order_guard.watch_state SET coverage = $2 WHERE watch = $1",
+		NULL
+	};
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(watch->id), (Datum) 0};
+
+	if (gap)
+		values[1] = CStringGetTextDatum(gap);
+	og_query_run(&plan, 2, types, values, gap ? "  " : " n");
+}
+
+/* Is what the sweep is for a gap, and not just a beginning? */
+static const char *
+gap_of_sweep(const OgWatch *watch)
+{
+	if (watch->sweep == NULL || strcmp(watch->sweep, "watch") == 0 ||
+		strcmp(watch->sweep, "changed") == 0 ||
+		strcmp(watch->sweep, "bulk") == 0 ||
+		strcmp(watch->sweep, "key too long") == 0)
+		return NULL;
+	return watch->sweep;
+}
+
+static void
+report(const OgWatch *watch, const char *gap)
+{
+	OgIncident	incident = {.kind = "coverage",.severity = "warning",.count = 1};
+	const char *names[] = {"gap"};
+
+	incident.watch = watch->id;
+	incident.relation = watch->relation;
+	og_detect_hash(incident.hash, "coverage", watch->id);
+	incident.since = GetCurrentTimestamp();
+	incident.evidence = og_detect_json(names, &gap, 1);
+	incident.summary = psprintf("work on %s may have gone unseen: %s",
+								watch->name, gap);
+	og_incident_open(&incident);
+}
+
+/*
+ * og_detect_coverage
+ *		Compares what should see a watch's table with what does.
+ */
+void
+og_detect_coverage(OgWatch *watch)
+{
+	unsigned char hash[16];
+	const char *gap = NULL;
+
+	if (!OidIsValid(watch->relation))
+		gap = "the table was dropped";
+	if (gap == NULL)
+		gap = check_triggers(watch);
+	if (gap && (watch->coverage == NULL ||
+				strcmp(gap, watch->coverage) != 0))
+		save_coverage(watch, gap);
+	if (gap == NULL && watch->coverage != NULL)
+	{
+		/* It is closed; now look what came through meanwhile. */
+		save_coverage(watch, NULL);
+		og_watch_request_sweep(watch->id, "coverage was incomplete");
+		return;
+	}
+	if (gap == NULL)
+		gap = gap_of_sweep(watch);
+	if (gap == NULL && og_tracker_overflowed())
+		gap = "order_guard.max_tracked is reached";
+	og_detect_hash(hash, "coverage", watch->id);
+	if (gap)
+		report(watch, gap);
+	else
+		og_open_clear(watch->id, "coverage", hash, "complete again");
+}

@@ -1,0 +1,194 @@
+/*
+ * detect_stalled.c
+ *		Orders past their deadline, and orders that are gone.
+ *
+ * Runs in the worker.  Looks at the row of each tracked order that is due, and
+ * judges that: the tracker is only the reason to look.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "detect.h"
+#include "incident.h"
+#include "open.h"
+#include "tracker.h"
+#include "verify.h"
+
+#define BATCH		1000
+/* How long an order that is reported waits to be looked at again. */
+#define LOOK_AGAIN	(60 * USECS_PER_SEC)
+
+static char *
+make_evidence(const OgTracked *tracked, const OgPresent *present)
+{
+	const char *names[] = {"status", "since", "deadline", "amount",
+	"customer"};
+	const char *values[5] = {tracked->status};
+
+	values[1] = pstrdup(timestamptz_to_str(tracked->since));
+	values[2] = pstrdup(timestamptz_to_str(tracked->deadline));
+	if (present)
+	{
+		values[3] = present->amount;
+		values[4] = present->customer;
+	}
+	return og_detect_json(names, values, 5);
+}
+
+static OgIncident
+make_incident(const OgWatch *watch, const OgTracked *tracked,
+			  const OgPresent *present, const char *kind)
+{
+	OgIncident	incident = {.kind = kind,.severity = "warning",.count = 1};
+
+	incident.watch = watch->id;
+	incident.relation = watch->relation;
+	incident.key = tracked->key;
+	memcpy(incident.hash, tracked->id.hash, 16);
+	incident.status = tracked->status[0] ? tracked->status : NULL;
+	incident.amount = present ? present->amount : tracked->amount;
+	incident.customer = present ? present->customer : tracked->customer;
+	incident.since = tracked->since;
+	incident.evidence = make_evidence(tracked, present);
+	incident.may_storm = true;
+	return incident;
+}
+
+static void
+report_deleted(OgWatch *watch, OgTracked *tracked)
+{
+	OgIncident	incident;
+
+	og_open_clear(watch->id, "stalled", tracked->id.hash, "it was deleted");
+	/* A row whose status nobody knew may have been finished. */
+	if (tracked->status[0] != '\0')
+	{
+		incident = make_incident(watch, tracked, NULL, "deleted");
+		incident.summary = psprintf("order %s of %s was deleted while it was "
+									"%s", tracked->key, watch->name,
+									tracked->status);
+		og_incident_open(&incident);
+	}
+	og_tracker_remove(tracked);
+}
+
+static void
+report_stalled(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
+			   TimestampTz now)
+{
+	OgIncident	incident;
+	char	   *allowed = og_detect_age(tracked->deadline - tracked->since);
+
+	og_tracker_set_facts(tracked, present->amount, present->customer);
+	og_tracker_schedule(tracked, now + LOOK_AGAIN);
+	if (tracked->backlog)
+	{
+		og_tracker_set_overdue(tracked);
+		return;
+	}
+	tracked->overdue = true;
+	incident = make_incident(watch, tracked, present, "stalled");
+	incident.summary = psprintf("order %s of %s has been %s for %s, allowed "
+								"are %s", tracked->key, watch->name,
+								tracked->status,
+								og_detect_age(now - tracked->since), allowed);
+	og_incident_open(&incident);
+}
+
+/* The order is in another status than the tracker thought. */
+static OgTracked *
+correct_status(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
+			   TimestampTz now)
+{
+	og_open_clear(watch->id, "stalled", tracked->id.hash,
+				  psprintf("moved on to %s",
+						   present->status ? present->status : "NULL"));
+	if (og_watch_deadline(watch, present->status) == NULL)
+	{
+		og_tracker_remove(tracked);
+		return NULL;
+	}
+	return og_tracker_put(watch, tracked->id.hash, tracked->key,
+						  present->status,
+						  tracked->status[0] ? now : tracked->since);
+}
+
+static void
+judge(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
+	  TimestampTz now)
+{
+	if (!present->found)
+	{
+		report_deleted(watch, tracked);
+		return;
+	}
+	if (present->status == NULL ||
+		strcmp(tracked->status, present->status) != 0)
+	{
+		tracked = correct_status(watch, tracked, present, now);
+		if (tracked == NULL)
+			return;
+	}
+	if (watch->since && present->since)
+		og_tracker_set_since(watch, tracked, present->since);
+	if (tracked->deadline > now)
+		og_tracker_schedule(tracked, tracked->deadline);
+	else
+		report_stalled(watch, tracked, present, now);
+}
+
+/* What was overdue when the watch began is one incident. */
+static void
+report_backlog(OgWatch *watch, TimestampTz now)
+{
+	uint64		count = og_tracker_backlog(watch->id);
+	OgIncident	incident = {.kind = "stalled",.severity = "warning"};
+
+	og_detect_hash(incident.hash, "backlog", watch->id);
+	if (count == 0)
+	{
+		og_open_clear(watch->id, "stalled", incident.hash,
+					  "the backlog is worked off");
+		return;
+	}
+	incident.watch = watch->id;
+	incident.relation = watch->relation;
+	incident.count = count;
+	incident.since = now;
+	incident.evidence = "{\"backlog\": true}";
+	incident.summary = psprintf(UINT64_FORMAT " orders of %s were past their "
+								"deadline already when it was first watched",
+								count, watch->name);
+	og_incident_open(&incident);
+}
+
+/*
+ * og_detect_stalled
+ *		Looks at the orders of a watch that are due, BATCH at most.
+ */
+void
+og_detect_stalled(OgWatch *watch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *due = og_tracker_due(watch->id, now, BATCH);
+	List	   *keys = NIL;
+	OgPresent  *present;
+	ListCell   *cell;
+
+	foreach(cell, due)
+		keys = lappend(keys, ((OgTracked *) lfirst(cell))->key);
+	if (due != NIL)
+	{
+		if (og_verify_keys(watch, keys, &present) != OG_OWNER_DONE)
+			return;
+		foreach(cell, due)
+		{
+			CHECK_FOR_INTERRUPTS();
+			judge(watch, lfirst(cell), &present[foreach_current_index(cell)],
+				  now);
+		}
+	}
+	report_backlog(watch, now);
+}

@@ -1,0 +1,99 @@
+/*
+ * open.c
+ *		Which incidents are open.  Runs in the worker; loaded at the start of
+ *		each tick into the tick's memory context.
+ */
+#include "postgres.h"
+
+#include "utils/hsearch.h"
+#include "utils/uuid.h"
+
+#include "incident.h"
+#include "open.h"
+#include "query.h"
+
+typedef struct OpenKey
+{
+	int32		watch;
+	char		kind[28];
+	unsigned char hash[16];
+} OpenKey;
+
+static HTAB *open_incidents = NULL;
+
+static void
+make_key(OpenKey *key, int watch, const char *kind, const unsigned char *hash)
+{
+	memset(key, 0, sizeof(*key));
+	key->watch = watch;
+	strlcpy(key->kind, kind, sizeof(key->kind));
+	memcpy(key->hash, hash, sizeof(key->hash));
+}
+
+/* SPI is connected; the current context must last for the tick. */
+void
+og_open_load(void)
+{
+	static OgPlan plan = {
+		"SELECT watch, kind, hash FROM order_guard.incident "
+		"WHERE state = 'open'", NULL
+	};
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(OpenKey);
+	control.entrysize = sizeof(OpenKey);
+	control.hcxt = CurrentMemoryContext;
+	open_incidents = hash_create("order_guard open incidents", 128, &control,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	og_query_run(&plan, 0, NULL, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		OpenKey		key;
+
+		make_key(&key, DatumGetInt32(og_query_datum(row, 0)),
+				 og_query_text(row, 1),
+				 DatumGetUUIDP(og_query_datum(row, 2))->data);
+		hash_search(open_incidents, &key, HASH_ENTER, NULL);
+	}
+}
+
+bool
+og_open_has(int watch, const char *kind, const unsigned char *hash)
+{
+	OpenKey		key;
+
+	make_key(&key, watch, kind, hash);
+	return hash_search(open_incidents, &key, HASH_FIND, NULL) != NULL;
+}
+
+/* Clears an incident, if it is open. */
+void
+og_open_clear(int watch, const char *kind, const unsigned char *hash,
+			  const char *resolution)
+{
+	if (og_open_has(watch, kind, hash))
+		og_incident_clear(watch, kind, hash, resolution);
+}
+
+static bool
+is_among(const unsigned char *hash, unsigned char (*among)[16], int n)
+{
+	for (int i = 0; i < n; i++)
+		if (memcmp(hash, among[i], 16) == 0)
+			return true;
+	return false;
+}
+
+/* Clears the open incidents of a kind whose hashes are not among these. */
+void
+og_open_clear_others(const char *kind, unsigned char (*hash)[16], int n,
+					 const char *resolution)
+{
+	HASH_SEQ_STATUS scan;
+	OpenKey    *key;
+
+	hash_seq_init(&scan, open_incidents);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (strcmp(key->kind, kind) == 0 && !is_among(key->hash, hash, n))
+			og_incident_clear(key->watch, kind, key->hash, resolution);
+}

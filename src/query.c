@@ -1,0 +1,97 @@
+/*
+ * query.c
+ *		Short forms of what the worker does with SPI.  Results are copied into
+ *		the current memory context of the caller.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "query.h"
+
+/*
+ * og_query_run
+ *		Runs a statement on our own tables; its plan is kept for the life of
+ *		the process.
+ */
+void
+og_query_run(OgPlan *plan, int nargs, const Oid *types, Datum *values,
+			 const char *nulls)
+{
+	int			result;
+
+	if (plan->plan == NULL)
+	{
+		plan->plan = SPI_prepare(plan->sql, nargs, (Oid *) types);
+		if (plan->plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", plan->sql,
+				 SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan->plan);
+	}
+	result = SPI_execute_plan(plan->plan, values, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", plan->sql,
+			 SPI_result_code_string(result));
+}
+
+bool
+og_query_null(int row, int column)
+{
+	bool		isnull;
+
+	SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1,
+				  &isnull);
+	return isnull;
+}
+
+/* By value, or valid as long as the result is. */
+Datum
+og_query_datum(int row, int column)
+{
+	bool		isnull;
+
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column + 1, &isnull);
+}
+
+char *
+og_query_text(int row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						column + 1);
+}
+
+/* A text[] as a list of strings. */
+List *
+og_query_texts(int row, int column)
+{
+	List	   *texts = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	if (og_query_null(row, column))
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(og_query_datum(row, column)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		texts = lappend(texts, nulls[i] ? NULL :
+						TextDatumGetCString(elements[i]));
+	return texts;
+}
+
+Datum
+og_query_array(Datum *values, bool *nulls, int n, Oid type)
+{
+	int			lower = 1;
+	int16		length;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower,
+											  type, length, byval, align));
+}

@@ -1,0 +1,256 @@
+/*
+ * tick.c
+ *		What a worker does in one tick, one short transaction after another.
+ *
+ * First the journal is drained, with all its effects and the new position in
+ * one transaction.  Then each watch has a transaction for what is due, one for
+ * what has failed, and, while it is swept, one for a piece of that.  An error
+ * in one of them is noted on its watch and leaves the others working.  Nothing
+ * waits: what is locked is left for the next tick.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "action.h"
+#include "attempts.h"
+#include "detect.h"
+#include "drain.h"
+#include "incident.h"
+#include "open.h"
+#include "owner.h"
+#include "query.h"
+#include "settings.h"
+#include "tick.h"
+#include "tracker.h"
+
+#define COVERAGE_INTERVAL	(10 * USECS_PER_SEC)
+#define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
+
+static MemoryContext tick_memory = NULL;
+static bool was_off = false;
+static TimestampTz next_coverage = 0;
+static TimestampTz next_retention = 0;
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	og_incident_begin_tick();
+}
+
+static void
+finish(OgTickResult *result)
+{
+	int			opened;
+	int			cleared;
+
+	og_incident_flush(&opened, &cleared);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	og_incident_announce();
+	result->opened += opened;
+	result->cleared += cleared;
+	MemoryContextSwitchTo(tick_memory);
+}
+
+/*
+ * og_tick_start
+ *		A worker begins, or begins again after an error: everything in memory
+ *		comes from the tables.
+ */
+void
+og_tick_start(void)
+{
+	OgTickResult ignored = {0};
+
+	if (tick_memory == NULL)
+		tick_memory = AllocSetContextCreate(TopMemoryContext,
+											"order_guard tick",
+											ALLOCSET_DEFAULT_SIZES);
+	begin();
+	og_tracker_load();
+	og_attempts_load();
+	og_drain_start();
+	finish(&ignored);
+	next_coverage = next_retention = 0;
+}
+
+/* Watches and open incidents, as they are at the start of the tick. */
+static void
+load(OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	og_watch_load_all();
+	og_open_load();
+	finish(result);
+}
+
+static void
+drain(OgTickResult *result)
+{
+	OgReading  *reading;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	reading = og_reader_read(MyDatabaseId);
+	result->drained = og_drain_run(reading);
+	og_tracker_save();
+	finish(result);
+	og_drain_consume(reading);
+}
+
+/* Runs one step for one watch; an error is noted on the watch. */
+static void
+step(void (*detect) (OgWatch *), OgWatch *watch, OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		detect(watch);
+		og_tracker_save();
+		finish(result);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_owner_note_error(watch, edata->message);
+		/* Memory may be ahead of the tables. */
+		og_tracker_load();
+		finish(result);
+	}
+	PG_END_TRY();
+}
+
+static void
+steps(OgTickResult *result)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		coverage = now >= next_coverage;
+	ListCell   *cell;
+
+	foreach(cell, og_watches)
+	{
+		OgWatch    *watch = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (OidIsValid(watch->relation))
+		{
+			if (watch->sweep)
+				step(og_sweep_step, watch, result);
+			step(og_detect_stalled, watch, result);
+			step(og_detect_vanished, watch, result);
+		}
+		if (coverage || watch->sweep || watch->coverage)
+			step(og_detect_coverage, watch, result);
+	}
+	if (coverage)
+		next_coverage = now + COVERAGE_INTERVAL;
+}
+
+static void
+remove_old(OgPlan *plan, int seconds)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(seconds)};
+
+	if (seconds > 0)
+		og_query_run(plan, 1, types, values, NULL);
+}
+
+/* Removes what is older than the settings say, and what has no watch. */
+static void
+retain(OgTickResult *result)
+{
+	static OgPlan attempts = {
+		"DELETE FROM order_guard.attempt WHERE id IN (SELECT id "
+		"FROM order_guard.attempt WHERE judge_at IS NULL AND ended_at < "
+		"now() - make_interval(secs => $1) ORDER BY ended_at LIMIT 10000)",
+		NULL
+	};
+	static OgPlan incidents = {
+		"DELETE FROM order_guard.incident WHERE id IN (SELECT id "
+		"FROM order_guard.incident WHERE state <> 'open' AND closed_at < "
+		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000)",
+		NULL
+	};
+	static OgPlan orphans = {
+		"DELETE FROM order_guard.tracked t WHERE NOT EXISTS "
+		"(SELECT FROM order_guard.watch w WHERE w.id = t.watch)", NULL
+	};
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < next_retention)
+		return;
+	next_retention = now + RETENTION_INTERVAL;
+	begin();
+	remove_old(&attempts, og_attempt_retention);
+	remove_old(&incidents, og_incident_retention);
+	og_query_run(&orphans, 0, NULL, NULL, NULL);
+	finish(result);
+}
+
+/* After a time without capture everything has to be read anew. */
+static bool
+notice_switch(OgTickResult *result)
+{
+	if (!og_enabled)
+	{
+		was_off = true;
+		return false;
+	}
+	if (was_off)
+	{
+		begin();
+		og_watch_request_sweep(0, "order_guard.enabled was off");
+		finish(result);
+	}
+	was_off = false;
+	return true;
+}
+
+/*
+ * og_tick_run
+ *		See tick.h.
+ */
+void
+og_tick_run(OgTickResult *result)
+{
+	memset(result, 0, sizeof(*result));
+	MemoryContextReset(tick_memory);
+	MemoryContextSwitchTo(tick_memory);
+	if (!notice_switch(result))
+		return;
+	load(result);
+	drain(result);
+	steps(result);
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	og_detect_uncommitted();
+	og_action_run();
+	finish(result);
+	retain(result);
+	result->tracked = og_tracker_count();
+	pgstat_report_stat(true);
+}

@@ -1,0 +1,86 @@
+/*
+ * verdict.c
+ *		What became of a transaction whose outcome is not in the journal.
+ *
+ * Runs in the worker.  Transaction ids are used again after a crash, so an id
+ * alone says nothing about a transaction of an earlier life of the server: it
+ * may be looked up in the transaction log only if it lies below the fence, the
+ * next id that the recovery after that life began with.  At or above it the
+ * transaction's records never reached the disk, and it is lost.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "storage/lwlock.h"
+#include "storage/procarray.h"
+
+#include "compat.h"
+#include "verdict.h"
+
+/* The id of a transaction: the first of its rows that has one. */
+static uint64
+find_xid(const OgXact *xact)
+{
+	ListCell   *cell;
+
+	foreach(cell, xact->rows)
+	{
+		const OgRow *row = lfirst(cell);
+
+		if (row->xid != 0)
+			return row->xid;
+	}
+	foreach(cell, xact->bulk)
+	{
+		const OgBulkRecord *bulk = lfirst(cell);
+
+		if (bulk->xid != 0)
+			return bulk->xid;
+	}
+	return 0;
+}
+
+/* Asks the transaction log about an id that is ours for certain. */
+static OgOutcome
+ask_log(uint64 value)
+{
+	FullTransactionId full = FullTransactionIdFromU64(value);
+	TransactionId xid = XidFromFullTransactionId(full);
+	OgOutcome	outcome = OG_LOST;
+
+	if (!FullTransactionIdPrecedes(full, ReadNextFullTransactionId()))
+		return OG_LOST;
+	if (TransactionIdIsInProgress(xid))
+		return OG_OPEN;
+	LWLockAcquire(XactTruncationLock, LW_SHARED);
+	if (TransactionIdPrecedes(xid, OG_OLDEST_CLOG_XID))
+		outcome = OG_UNKNOWN;
+	else if (TransactionIdDidCommit(xid))
+		outcome = OG_COMMITTED;
+	LWLockRelease(XactTruncationLock);
+	return outcome;
+}
+
+/*
+ * og_verdict
+ *		OG_OPEN if it may still end by itself.
+ */
+OgOutcome
+og_verdict(const OgXact *xact)
+{
+	uint64		xid = find_xid(xact);
+	uint64		fence;
+	uint32		incarnation = xact->session->incarnation;
+
+	if (incarnation == og_journal_incarnation())
+	{
+		if (xact->newest)
+			return OG_OPEN;
+		return xid == 0 ? OG_LOST : ask_log(xid);
+	}
+	if (xid == 0)
+		return OG_LOST;
+	if (!og_journal_fence_after(incarnation, &fence))
+		return OG_UNKNOWN;
+	return xid < fence ? ask_log(xid) : OG_LOST;
+}

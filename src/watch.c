@@ -1,0 +1,220 @@
+/*
+ * watch.c
+ *		The watches, as the worker sees them: loaded anew at each tick, into
+ *		the tick's memory context.
+ */
+#include "postgres.h"
+
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "query.h"
+#include "watch.h"
+
+List	   *og_watches = NIL;
+
+static OgPlan load_plan = {
+	"SELECT w.id, c.oid, c.relowner, c.relkind::text, "
+	"coalesce(quote_ident(n.nspname) || '.' || quote_ident(c.relname), "
+	"w.relation::text), "
+	"k.names, k.types, "
+	"CASE WHEN w.status LIKE '(%' THEN w.status ELSE quote_ident(w.status) END, "
+	"w.status LIKE '(%', d.statuses, d.allowed, quote_ident(w.since), "
+	"quote_ident(w.token), "
+	"CASE WHEN w.amount LIKE '(%' THEN w.amount ELSE quote_ident(w.amount) END, "
+	"quote_ident(w.customer), coalesce(w.options->>'vanished', 'each'), "
+	"s.sweep, s.sweep_leaf, s.sweep_block, s.coverage, "
+	"quote_ident(c.relname), (SELECT format_type(a.atttypid, a.atttypmod) "
+	"FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum > 0 "
+	"AND a.attname = w.token) "
+	"FROM order_guard.watch w "
+	"LEFT JOIN order_guard.watch_state s ON s.watch = w.id "
+	"LEFT JOIN pg_class c ON c.oid = w.relation "
+	"LEFT JOIN pg_namespace n ON n.oid = c.relnamespace "
+	"CROSS JOIN LATERAL (SELECT array_agg(quote_ident(key) ORDER BY i) AS names, "
+	"array_agg(coalesce(format_type(a.atttypid, a.atttypmod), '?') ORDER BY i) AS types "
+	"FROM unnest(w.key) WITH ORDINALITY AS u(key, i) "
+	"LEFT JOIN pg_attribute a ON a.attrelid = w.relation AND a.attname = u.key "
+	"AND a.attnum > 0) k "
+	"CROSS JOIN LATERAL (SELECT array_agg(j.key) AS statuses, "
+	"array_agg((extract(epoch FROM j.value::interval) * 1000000)::bigint::text) "
+	"AS allowed FROM jsonb_each_text(w.deadlines) j) d "
+	"ORDER BY w.id", NULL
+};
+
+static OgVanishedOption
+vanished_option(const char *text)
+{
+	if (strcmp(text, "off") == 0)
+		return OG_VANISHED_OFF;
+	return strcmp(text, "group") == 0 ?
+		OG_VANISHED_GROUP : OG_VANISHED_EACH;
+}
+
+static List *
+make_deadlines(List *statuses, List *allowed)
+{
+	List	   *deadlines = NIL;
+	ListCell   *status;
+	ListCell   *time;
+
+	forboth(status, statuses, time, allowed)
+	{
+		OgDeadline *deadline = palloc(sizeof(OgDeadline));
+
+		deadline->status = lfirst(status);
+		deadline->allowed = strtoll(lfirst(time), NULL, 10);
+		deadlines = lappend(deadlines, deadline);
+	}
+	return deadlines;
+}
+
+static OgWatch *
+make_watch(int row)
+{
+	OgWatch    *watch = palloc0(sizeof(OgWatch));
+
+	watch->id = DatumGetInt32(og_query_datum(row, 0));
+	if (!og_query_null(row, 1))
+	{
+		watch->relation = DatumGetObjectId(og_query_datum(row, 1));
+		watch->owner = DatumGetObjectId(og_query_datum(row, 2));
+		watch->kind = og_query_text(row, 3)[0];
+	}
+	watch->name = og_query_text(row, 4);
+	watch->keys = og_query_texts(row, 5);
+	watch->types = og_query_texts(row, 6);
+	watch->status = og_query_text(row, 7);
+	watch->expression = DatumGetBool(og_query_datum(row, 8));
+	watch->deadlines = make_deadlines(og_query_texts(row, 9),
+									  og_query_texts(row, 10));
+	watch->since = og_query_text(row, 11);
+	watch->token = og_query_text(row, 12);
+	watch->amount = og_query_text(row, 13);
+	watch->customer = og_query_text(row, 14);
+	watch->vanished = vanished_option(og_query_text(row, 15));
+	watch->sweep = og_query_text(row, 16);
+	watch->sweep_leaf = og_query_null(row, 17) ? InvalidOid :
+		DatumGetObjectId(og_query_datum(row, 17));
+	watch->sweep_block = og_query_null(row, 18) ? 0 :
+		DatumGetInt64(og_query_datum(row, 18));
+	watch->coverage = og_query_text(row, 19);
+	watch->alias = og_query_text(row, 20);
+	watch->token_type = og_query_text(row, 21);
+	return watch;
+}
+
+/*
+ * og_watch_load_all
+ *		Fills og_watches.  SPI is connected; allocates in the current context,
+ *		which must outlive the tick's transactions.
+ */
+void
+og_watch_load_all(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	og_watches = NIL;
+	og_query_run(&load_plan, 0, NULL, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		og_watches = lappend(og_watches, make_watch(row));
+		MemoryContextSwitchTo(old);
+	}
+}
+
+OgWatch *
+og_watch_find(int id)
+{
+	ListCell   *cell;
+
+	foreach(cell, og_watches)
+	{
+		OgWatch    *watch = lfirst(cell);
+
+		if (watch->id == id)
+			return watch;
+	}
+	return NULL;
+}
+
+/*
+ * og_watch_covers
+ *		Is this the watch's table or a partition of it?  Anybody can make a
+ *		trigger that names somebody else's watch: such records are ignored.
+ */
+bool
+og_watch_covers(const OgWatch *watch, Oid relation)
+{
+	if (!OidIsValid(watch->relation))
+		return false;
+	if (relation == watch->relation)
+		return true;
+	return watch->kind == RELKIND_PARTITIONED_TABLE &&
+		get_rel_relispartition(relation) &&
+		list_member_oid(get_partition_ancestors(relation), watch->relation);
+}
+
+/* What a status allows, or NULL if it has no deadline. */
+const OgDeadline *
+og_watch_deadline(const OgWatch *watch, const char *status)
+{
+	ListCell   *cell;
+
+	if (status == NULL)
+		return NULL;
+	foreach(cell, watch->deadlines)
+	{
+		const OgDeadline *deadline = lfirst(cell);
+
+		if (strcmp(deadline->status, status) == 0)
+			return deadline;
+	}
+	return NULL;
+}
+
+/*
+ * og_watch_request_sweep
+ *		Has all of a watch (0: of every watch) read anew.  A reason that is
+ *		there already stays; the sweep starts from the beginning.
+ */
+void
+og_watch_request_sweep(int id, const char *reason)
+{
+	static OgPlan plan = {
+		"UPDATE order_guard.watch_state SET sweep = coalesce(sweep, $2), "
+		"sweep_leaf = NULL, sweep_block = 0, sweep_started = NULL "
+		"WHERE $1 IN (0, watch)", NULL
+	};
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(id), CStringGetTextDatum(reason)};
+
+	og_query_run(&plan, 2, types, values, NULL);
+}
+
+/* The key as text, in SQL over the guarded table. */
+char *
+og_watch_key_expression(const OgWatch *watch)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	if (list_length(watch->keys) == 1)
+	{
+		appendStringInfo(&text, "%s.%s::pg_catalog.text", watch->alias,
+						 (char *) linitial(watch->keys));
+		return text.data;
+	}
+	appendStringInfoString(&text, "ROW(");
+	foreach(cell, watch->keys)
+		appendStringInfo(&text, "%s%s.%s", cell == list_head(watch->keys) ?
+						 "" : ", ", watch->alias, (char *) lfirst(cell));
+	appendStringInfoString(&text, ")::pg_catalog.text");
+	return text.data;
+}

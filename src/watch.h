@@ -1,0 +1,61 @@
+/*
+ * watch.h
+ *		The watches, as the worker sees them.
+ */
+#ifndef OG_WATCH_H
+#define OG_WATCH_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+typedef enum OgVanishedOption
+{
+	OG_VANISHED_EACH,
+	OG_VANISHED_GROUP,
+	OG_VANISHED_OFF
+} OgVanishedOption;
+
+typedef struct OgDeadline
+{
+	char	   *status;
+	int64		allowed;		/* microseconds */
+} OgDeadline;
+
+/* Names are quoted, ready for SQL. */
+typedef struct OgWatch
+{
+	int			id;
+	Oid			relation;		/* InvalidOid: it was dropped */
+	Oid			owner;
+	char		kind;			/* relkind */
+	char	   *name;			/* schema.table, quoted where it must be */
+	char	   *alias;			/* table, the same */
+	List	   *keys;			/* of char *: columns */
+	List	   *types;			/* of char *: their types */
+	char	   *status;			/* column or (expression) */
+	bool		expression;
+	List	   *deadlines;		/* of OgDeadline */
+	char	   *since;			/* or NULL, as all below */
+	char	   *token;
+	char	   *token_type;
+	char	   *amount;
+	char	   *customer;
+	OgVanishedOption vanished;
+	char	   *sweep;			/* why a sweep is wanted */
+	Oid			sweep_leaf;
+	int64		sweep_block;
+	char	   *coverage;
+	bool		failed;			/* in this tick */
+} OgWatch;
+
+extern List *og_watches;
+
+extern void og_watch_load_all(void);
+extern OgWatch *og_watch_find(int id);
+extern bool og_watch_covers(const OgWatch *watch, Oid relation);
+extern const OgDeadline *og_watch_deadline(const OgWatch *watch,
+										   const char *status);
+extern void og_watch_request_sweep(int id, const char *reason);
+extern char *og_watch_key_expression(const OgWatch *watch);
+
+#endif							/* OG_WATCH_H */
