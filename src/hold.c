@@ -329,4 +329,6 @@ og_launcher_utility_done(Node *parsetree)
 	if (pinned != NULL)
 		pg_atomic_fetch_add_u32(&pinned->pins, 1);
 	LWLockRelease(og_slots->lock);
+	if (pinned == NULL)
+		og_slot_warn_full();
 }

@@ -43,6 +43,7 @@
 #define RESTART_S		5		/* of the launcher itself */
 #define ROUND_MS		5000	/* longest time between two rounds */
 #define START_MS		10000	/* a start that takes longer holds up nobody */
+#define STARVED_MIN_MS	1000
 #define STARVED_MAX_MS	60000
 
 /* What pg_database says in this round; in the round's memory context. */
@@ -68,7 +69,7 @@ static struct
 	TimestampTz started_at;
 
 	int			running;		/* workers at the last round */
-	int64		starved_ms;		/* current back-off; 0: there are slots */
+	int64		starved_ms;		/* last back-off; 0: there are slots */
 	TimestampTz start_after;
 }			self;
 
@@ -175,26 +176,39 @@ remember_absent(Databases *databases)
 	MemoryContextSwitchTo(self.round);
 }
 
-/* Gives each new database a slot. */
+/* Does every slot have a worker?  Lock held. */
+static bool
+all_served(void)
+{
+	for (int i = 0; i < OG_SLOTS; i++)
+		if (og_slots->slot[i].pid == 0)
+			return false;
+	return true;
+}
+
+/*
+ * Gives each new database a slot.  Those that get none now, because others are
+ * still being looked at, get one in a later round.
+ */
 static void
 claim_slots(Databases *databases)
 {
 	ListCell   *cell;
-	bool		full = false;
+	bool		refused = false;
 
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
 	foreach(cell, databases->open)
 		if (!list_member_oid(self.absent, lfirst_oid(cell)) &&
 			og_slot_claim(lfirst_oid(cell)) == NULL)
-			full = true;
+			refused = true;
+	refused = refused && all_served();
 	LWLockRelease(og_slots->lock);
 
-	if (full && !self.full_logged)
-		ereport(WARNING,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("order_guard cannot serve more than %d databases",
-						OG_SLOTS)));
-	self.full_logged = full;
+	if (refused && !self.full_logged)
+	{
+		og_slot_warn_full();
+		self.full_logged = true;
+	}
 }
 
 /*
@@ -250,7 +264,8 @@ review_slots(Databases *databases)
 /*
  * May the journal of a database that lacks the extension be thrown away?
  * Only after a second look that began when the journal was there already, and
- * while no transaction is about to create the extension.
+ * while no transaction is about to create the extension.  Not if it has lost
+ * its slot to another database: then looking again would never end.
  */
 static bool
 is_orphan(Oid database, Databases *databases)
@@ -296,8 +311,9 @@ free_journals(List *with_journal, Databases *databases)
 }
 
 /*
- * Follows the start under way.  It is over when the worker has looked or has
- * ended; a worker that has to wait for a lock on its database is left alone.
+ * Follows the start under way.  It is over when the worker has settled down or
+ * the postmaster has done away with it (then its place is free for the next);
+ * a worker that has to wait for a lock on its database is left alone.
  */
 static void
 follow_start(void)
@@ -311,16 +327,14 @@ follow_start(void)
 		return;
 	status = GetBackgroundWorkerPid(self.handle, &pid);
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
-	over = slot->database != self.starting_database ||
-		slot->state != OG_SLOT_STARTING ||
-		(slot->pid != 0 &&
+	over = status == BGWH_STOPPED ||
+		slot->state == OG_SLOT_RUNNING || slot->state == OG_SLOT_FAILING ||
+		(status == BGWH_STARTED &&
 		 TimestampDifferenceExceeds(self.started_at, GetCurrentTimestamp(),
 									START_MS));
-	if (!over && status == BGWH_STOPPED && slot->pid == 0)
-	{
+	if (status == BGWH_STOPPED && slot->database == self.starting_database &&
+		slot->state == OG_SLOT_STARTING && slot->pid == 0)
 		og_slot_back_off(slot);
-		over = true;
-	}
 	LWLockRelease(og_slots->lock);
 	if (over)
 	{
@@ -383,21 +397,38 @@ register_worker(Oid database)
 	return done;
 }
 
-/* No background worker is free: tries again later; says so once. */
+/*
+ * No background worker is free: tries again later.  Says so once, and not the
+ * first time, as the postmaster may just not have buried one of ours yet.
+ */
 static void
 starve(void)
 {
-	if (self.starved_ms == 0)
+	if (self.starved_ms != 0 && !og_slots->starved)
+	{
+		og_slots->starved = true;
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("order_guard found no free background worker slot"),
 				 errdetail("At least one database is not watched; "
 						   "this is tried again until a slot is free."),
 				 errhint("Increase max_worker_processes.")));
-	self.starved_ms = self.starved_ms == 0 ? 1000 :
+	}
+	self.starved_ms = self.starved_ms == 0 ? STARVED_MIN_MS :
 		Min(self.starved_ms * 2, STARVED_MAX_MS);
 	self.start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												   self.starved_ms);
+}
+
+/* Nobody waits for a background worker any more. */
+static void
+end_starvation(void)
+{
+	if (og_slots->starved)
+		ereport(LOG,
+				(errmsg("order_guard found enough background worker slots")));
+	og_slots->starved = false;
+	self.starved_ms = 0;
 }
 
 /* Starts the next worker, if one is due and none is starting. */
@@ -405,31 +436,25 @@ static void
 start_next(Databases *databases)
 {
 	OgSlot	   *slot;
-	bool		done;
 
 	if (self.starting != NULL || self.start_after > GetCurrentTimestamp())
 		return;
 	slot = choose(databases);
 	if (slot == NULL)
-		return;
-	done = register_worker(self.starting_database);
-	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
-	if (!done)
-		slot->state = OG_SLOT_WANTED;
-	og_slots->starved = !done;
-	LWLockRelease(og_slots->lock);
-	if (!done)
+		end_starvation();
+	else if (register_worker(self.starting_database))
 	{
-		starve();
-		return;
+		self.starting = slot;
+		self.started_at = GetCurrentTimestamp();
+		self.starved_ms = 0;
 	}
-	if (self.starved_ms != 0)
-		ereport(LOG,
-				(errmsg("order_guard found a free background worker slot")));
-	self.starved_ms = 0;
-	self.start_after = 0;
-	self.starting = slot;
-	self.started_at = GetCurrentTimestamp();
+	else
+	{
+		LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
+		slot->state = OG_SLOT_WANTED;
+		LWLockRelease(og_slots->lock);
+		starve();
+	}
 }
 
 /* One round; returns how long to sleep at most, in milliseconds. */

@@ -90,8 +90,8 @@ can_evict(OgSlot *slot)
 /*
  * og_slot_claim
  *		The slot of a database, a new one if it has none, in which case a
- *		worker is to look there.  NULL if all are in use by databases that
- *		have the extension.  Lock held exclusively.
+ *		worker is to look there.  NULL if all are in use.  Lock held
+ *		exclusively.
  */
 OgSlot *
 og_slot_claim(Oid database)
@@ -184,6 +184,16 @@ og_slot_back_off(OgSlot *slot)
 	slot->retry_at =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 									Min(delay, RETRY_LAST_MS));
+}
+
+void
+og_slot_warn_full(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("order_guard cannot serve more than %d databases",
+					OG_SLOTS),
+			 errdetail("At least one database is not watched.")));
 }
 
 void

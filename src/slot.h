@@ -80,7 +80,7 @@ typedef struct OgSlots
 {
 	LWLock	   *lock;
 	PGPROC	   *launcher;		/* read without lock to set its latch */
-	bool		starved;		/* launcher: no background worker is free */
+	bool		starved;		/* launcher, without lock: no place is free */
 	OgSlot		slot[OG_SLOTS];
 } OgSlots;
 
@@ -94,6 +94,7 @@ extern uint64 og_slot_request(OgSlot *slot);
 extern bool og_slot_owed(OgSlot *slot);
 extern void og_slot_back_off(OgSlot *slot);
 extern void og_slot_wake_launcher(void);
+extern void og_slot_warn_full(void);
 extern void og_slot_require(void);
 
 #endif							/* OG_SLOT_H */
