@@ -14,6 +14,10 @@
  * read views, which show what the reader may SELECT anyway.
  */
 
+CREATE FUNCTION order_guard._require_preload() RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'og_launcher_require';
+SELECT order_guard._require_preload();
+
 -- 1  tables ---------------------------------------------------------------
 
 CREATE SEQUENCE order_guard.watch_id;
@@ -206,6 +210,62 @@ COMMENT ON FUNCTION order_guard._in_flight() IS
 'Rows of open transactions that the caller may see, from shared memory.';
 
 -- 3  the worker -----------------------------------------------------------
+
+CREATE FUNCTION order_guard.scan(
+	timeout interval DEFAULT '30 s',
+	OUT drained bigint,
+	OUT opened integer,
+	OUT cleared integer
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', 'og_worker_scan';
+COMMENT ON FUNCTION order_guard.scan(interval) IS
+'Has the worker make a whole tick now; its effects are committed on return.';
+
+CREATE FUNCTION order_guard._stat_worker(
+	OUT state text,
+	OUT pid integer,
+	OUT last_tick timestamptz,
+	OUT tick_ms double precision,
+	OUT ticks bigint,
+	OUT drained bigint,
+	OUT tracked bigint,
+	OUT restarts bigint,
+	OUT errors bigint,
+	OUT last_error text,
+	OUT last_error_at timestamptz,
+	OUT journal_segments integer,
+	OUT journal_used integer,
+	OUT dropped bigint
+) RETURNS record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'og_worker_stat';
+
+CREATE VIEW order_guard.stat_worker AS
+	SELECT state, pid, last_tick, tick_ms, ticks, drained, tracked, restarts,
+		errors, last_error, last_error_at, journal_segments, journal_used,
+		dropped
+	FROM order_guard._stat_worker();
+COMMENT ON VIEW order_guard.stat_worker IS
+'The worker of this database: one row of counters since the server started.';
+COMMENT ON COLUMN order_guard.stat_worker.state IS
+'running, failing, starting, waiting, no worker slot, held, absent';
+COMMENT ON COLUMN order_guard.stat_worker.tick_ms IS
+'How long the last tick took, in milliseconds.';
+COMMENT ON COLUMN order_guard.stat_worker.drained IS
+'Journal records consumed.';
+COMMENT ON COLUMN order_guard.stat_worker.tracked IS
+'Orders that are in a status with a deadline now.';
+COMMENT ON COLUMN order_guard.stat_worker.journal_segments IS
+'Segments of the journal, which all databases share.';
+COMMENT ON COLUMN order_guard.stat_worker.journal_used IS
+'Segments of the journal that are in use, by any database.';
+COMMENT ON COLUMN order_guard.stat_worker.dropped IS
+'Records of this database that found no room in the journal.';
+
+GRANT USAGE ON SCHEMA order_guard TO pg_monitor;
+GRANT EXECUTE ON FUNCTION order_guard._stat_worker() TO pg_monitor;
+GRANT SELECT ON order_guard.stat_worker TO pg_monitor;
 
 -- 4  watch ----------------------------------------------------------------
 

@@ -35,4 +35,13 @@
 #define OG_EXECUTOR_RUN_PASS query, direction, count, once
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_database.h"
+#define OG_OWNS_DATABASE(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define OG_OWNS_DATABASE(database, role) \
+	pg_database_ownercheck(database, role)
+#endif
+
 #endif							/* OG_COMPAT_H */

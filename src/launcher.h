@@ -8,15 +8,30 @@
 
 #include "nodes/nodes.h"
 
+/* start of the server */
 extern void og_launcher_request_shmem(void);
 extern void og_launcher_init_shmem(void);
 extern void og_launcher_register(void);
 
-/* any backend: have the worker of this database tick now */
+/* the launcher's process */
+extern PGDLLEXPORT void og_launcher_main(Datum arg);
+
+/*
+ * Any backend: have the worker of this database tick now, or look whether
+ * there ought to be one.  Takes no lock and cannot fail.
+ */
 extern void og_launcher_wake_worker(Oid database);
 
-/* ProcessUtility: DROP, RENAME, TEMPLATE ... of a database */
+/* the same, also for a database nobody has heard of yet; takes a lock */
+extern void og_launcher_poke(Oid database);
+
+/*
+ * ProcessUtility, before the statement: DROP, RENAME, TEMPLATE ... of a
+ * database.  The hold ends by itself with the top-level transaction.
+ */
 extern Oid	og_launcher_hold_for(Node *parsetree);
-extern void og_launcher_release(Oid database);
+
+/* ProcessUtility, after the statement succeeded */
+extern void og_launcher_utility_done(Node *parsetree);
 
 #endif							/* OG_LAUNCHER_H */
