@@ -269,6 +269,1323 @@ GRANT SELECT ON order_guard.stat_worker TO pg_monitor;
 
 -- 4  watch ----------------------------------------------------------------
 
+/*
+ * watch() runs with its caller's rights, in three steps: work out and check
+ * what is wanted, lock the table without queueing, then write the row (in C,
+ * which checks ownership again) and create the triggers.  Functions with a
+ * leading underscore are its parts; those that anybody may call tell nothing
+ * that the system catalogs do not tell everybody, or check ownership.
+ */
+
+CREATE FUNCTION order_guard._lock(relation regclass, mode text,
+	timeout interval DEFAULT '2 s')
+RETURNS void LANGUAGE c VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_watch_lock';
+
+CREATE FUNCTION order_guard._expression(relation regclass, source text,
+	is_amount boolean, OUT expression text, OUT columns name[],
+	OUT type regtype)
+LANGUAGE c STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_expression_check';
+
+CREATE FUNCTION order_guard._expression_renamed(relation regclass,
+	source text, attnums smallint[], old_names name[])
+RETURNS text LANGUAGE c STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_expression_rename';
+
+CREATE FUNCTION order_guard._split_arguments(arguments bytea)
+RETURNS text[] LANGUAGE c IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_watch_split_arguments';
+
+CREATE FUNCTION order_guard._save_watch(w order_guard.watch)
+RETURNS integer LANGUAGE c VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_watch_save';
+
+CREATE FUNCTION order_guard._forget_watch(relation oid)
+RETURNS void LANGUAGE c VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_watch_forget';
+
+CREATE FUNCTION order_guard._tree(relation oid)
+RETURNS TABLE (relid oid, relkind "char") LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- pg_partition_tree() would lock, and wait for locks
+	WITH RECURSIVE tree AS (
+		SELECT c.oid, c.relkind FROM pg_class c WHERE c.oid = $1
+		UNION ALL
+		SELECT c.oid, c.relkind
+		FROM tree t
+		JOIN pg_inherits i ON i.inhparent = t.oid
+		JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE t.relkind = 'p'
+	)
+	SELECT t.oid, t.relkind FROM tree t;
+$$;
+
+CREATE FUNCTION order_guard._watched()
+RETURNS TABLE (id integer, relation regclass) LANGUAGE sql STABLE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT w.id, w.relation FROM order_guard.watch w;
+$$;
+
+CREATE VIEW order_guard.watches WITH (security_barrier) AS
+SELECT w.relation,
+	coalesce(format('%I.%I', n.nspname, c.relname), w.relation::oid::text)
+		AS relation_name,
+	w.key, w.status, w.deadlines, w.terminal, w.since, w.token, w.amount,
+	w.customer, w.options,
+	coalesce(s.sweep = 'watch', false) AS loading,
+	s.sweep,
+	CASE WHEN s.sweep_started IS NOT NULL THEN p.progress END AS progress,
+	s.last_sweep, s.coverage, s.last_error, s.last_error_at,
+	(SELECT count(*) FROM order_guard.tracked t WHERE t.watch = w.id)
+		AS tracked,
+	w.id
+FROM order_guard.watch w
+LEFT JOIN order_guard.watch_state s ON s.watch = w.id
+LEFT JOIN pg_class c ON c.oid = w.relation
+LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+	-- leaves are swept in the order of their oids
+	SELECT round(100.0 * sum(CASE
+			WHEN l.oid < s.sweep_leaf THEN l.relpages
+			WHEN l.oid = s.sweep_leaf THEN least(l.relpages, s.sweep_block)
+			ELSE 0 END) / nullif(sum(l.relpages), 0), 1) AS progress
+	FROM order_guard._tree(w.relation) t
+	JOIN pg_class l ON l.oid = t.relid
+	WHERE s.sweep IS NOT NULL AND l.relkind = 'r'
+) p ON true
+WHERE pg_has_role('pg_monitor', 'USAGE')
+	OR has_table_privilege(w.relation, 'SELECT')
+	OR pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW order_guard.watches IS
+'Guarded tables that you may read, with the health of each watch.';
+
+CREATE FUNCTION order_guard._get_watch(relation regclass)
+RETURNS order_guard.watch LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	w order_guard.watch;
+BEGIN
+	SELECT v.id, v.relation, v.key, v.status, v.deadlines, v.terminal,
+		v.since, v.token, v.amount, v.customer, v.options
+	INTO w.id, w.relation, w.key, w.status, w.deadlines, w.terminal,
+		w.since, w.token, w.amount, w.customer, w.options
+	FROM order_guard.watches v WHERE v.relation = _get_watch.relation;
+	RETURN w;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_relation(relation regclass)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	c record;
+	problem text;
+BEGIN
+	IF relation IS NULL THEN
+		RAISE EXCEPTION 'no table is given'
+			USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'order_guard.suggest() proposes tables to watch.';
+	END IF;
+	SELECT k.oid, k.relkind, k.relpersistence, n.nspname, k.relowner INTO c
+	FROM pg_class k JOIN pg_namespace n ON n.oid = k.relnamespace
+	WHERE k.oid = relation;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'table with OID % does not exist', relation::oid
+			USING ERRCODE = 'undefined_table';
+	END IF;
+	problem := CASE
+		WHEN c.relkind = 'v' THEN 'is a view'
+		WHEN c.relkind = 'm' THEN 'is a materialized view'
+		WHEN c.relkind = 'f' THEN 'is a foreign table'
+		WHEN c.relkind NOT IN ('r', 'p') THEN 'is not a table'
+		WHEN c.relpersistence = 't' THEN 'is a temporary table'
+		WHEN c.nspname = 'order_guard' THEN 'belongs to order_guard itself'
+		WHEN c.oid < 16384 OR c.nspname = 'pg_catalog'
+			THEN 'is a system catalog' END;
+	IF problem IS NOT NULL THEN
+		RAISE EXCEPTION '% % and cannot be watched', relation, problem
+			USING ERRCODE = 'wrong_object_type',
+			HINT = 'Watch an ordinary or a partitioned table.';
+	END IF;
+	IF NOT pg_has_role(c.relowner, 'USAGE') THEN
+		RAISE EXCEPTION 'must be owner of table %', relation
+			USING ERRCODE = 'insufficient_privilege',
+			HINT = 'Only the owner of a table or a superuser may watch it'
+			' or end that.';
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_neighbours(relation regclass)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	other regclass;
+BEGIN
+	SELECT w.relation INTO other
+	FROM order_guard._watched() w, order_guard._tree(w.relation) t
+	WHERE w.relation <> _check_neighbours.relation
+		AND t.relid = _check_neighbours.relation LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% is a partition of %, which is watched already',
+			relation, other USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = 'A watch covers all partitions of its table.';
+	END IF;
+	SELECT w.relation INTO other
+	FROM order_guard._tree(_check_neighbours.relation) t
+	JOIN order_guard._watched() w ON w.relation = t.relid
+	WHERE t.relid <> _check_neighbours.relation LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '%, a partition of %, is watched already',
+			other, relation USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = format('First call order_guard.unwatch(%L).', other);
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._column_hint(relation regclass, wanted text)
+RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	WITH candidate AS (
+		SELECT a.attname::text AS name, a.attnum,
+			regexp_replace(lower(a.attname), '[^[:alnum:]]', '', 'g') AS plain,
+			regexp_replace(lower($2), '[^[:alnum:]]', '', 'g') AS sought
+		FROM pg_attribute a
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+	), near AS (
+		SELECT c.name, c.attnum FROM candidate c
+		WHERE least(length(c.plain), length(c.sought)) > 2
+			AND (strpos(c.plain, c.sought) > 0
+				OR strpos(c.sought, c.plain) > 0
+				OR c.plain LIKE left(c.sought, 4) || '%')
+	)
+	SELECT CASE
+		WHEN $2 ~ '[()+*/|:]' THEN
+			'Write an expression over the row in parentheses.'
+		WHEN EXISTS (SELECT FROM near) THEN 'Perhaps you meant '
+			|| (SELECT string_agg(quote_ident(n.name), ' or '
+				ORDER BY n.attnum) FROM near n) || '.'
+		ELSE 'The table''s columns are: '
+			|| (SELECT string_agg(quote_ident(c.name), ', '
+				ORDER BY c.attnum) FROM candidate c) || '.' END;
+$$;
+
+CREATE FUNCTION order_guard._check_column(relation regclass,
+	column_name text, role text)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	a record;
+BEGIN
+	SELECT t.attnum, t.attgenerated, t.atttypid INTO a FROM pg_attribute t
+	WHERE t.attrelid = relation AND t.attname = column_name
+		AND NOT t.attisdropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION '% column "%" does not exist in table %',
+			role, column_name, relation USING ERRCODE = 'undefined_column',
+			HINT = order_guard._column_hint(relation, column_name);
+	ELSIF a.attnum < 0 THEN
+		RAISE EXCEPTION '% column "%" of table % is a system column',
+			role, column_name, relation
+			USING ERRCODE = 'feature_not_supported',
+			HINT = 'Name a column that the table was created with.';
+	ELSIF a.attgenerated = 'v' THEN
+		RAISE EXCEPTION
+			'% column "%" of table % is a virtual generated column',
+			role, column_name, relation
+			USING ERRCODE = 'feature_not_supported',
+			HINT = 'A virtual column is not in the row. Generate it STORED,'
+			' or name the columns it is made of.';
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._resolve(relation regclass, source text,
+	role text, OUT expression text, OUT columns name[], OUT type regtype)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	is_amount boolean := role = 'amount';
+BEGIN
+	IF source IS NULL THEN
+		RETURN;
+	ELSIF ltrim(source) LIKE '(%' THEN
+		SELECT e.expression, e.columns, e.type
+		INTO expression, columns, type
+		FROM order_guard._expression(relation, btrim(source), is_amount) e;
+	ELSE
+		PERFORM order_guard._check_column(relation, source, role);
+		expression := source;
+		columns := ARRAY[source::name];
+		SELECT e.type INTO type
+		FROM order_guard._expression(relation, format('(%I)', source),
+			is_amount) e;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._base_type(type oid)
+RETURNS oid LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	WITH RECURSIVE base AS (
+		SELECT t.oid, t.typbasetype FROM pg_type t WHERE t.oid = $1
+		UNION ALL
+		SELECT t.oid, t.typbasetype
+		FROM base b JOIN pg_type t ON t.oid = b.typbasetype
+	)
+	SELECT b.oid FROM base b WHERE b.typbasetype = 0;
+$$;
+
+CREATE FUNCTION order_guard._default_key(relation regclass)
+RETURNS name[] LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT array_agg(a.attname ORDER BY k.place)
+	FROM pg_index i
+	CROSS JOIN LATERAL unnest(i.indkey[0:i.indnkeyatts - 1])
+		WITH ORDINALITY AS k (attnum, place)
+	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+	WHERE i.indrelid = $1 AND i.indisprimary;
+$$;
+
+CREATE FUNCTION order_guard._unique_keys(relation regclass)
+RETURNS TABLE (columns name[], attnums smallint[], is_primary boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	-- what can identify an order: usable unique indexes of NOT NULL columns
+	SELECT array_agg(a.attname ORDER BY k.place),
+		array_agg(a.attnum ORDER BY a.attnum), i.indisprimary
+	FROM pg_index i
+	JOIN pg_class c ON c.oid = i.indexrelid
+	JOIN pg_am m ON m.oid = c.relam
+	CROSS JOIN LATERAL unnest(i.indkey[0:i.indnkeyatts - 1])
+		WITH ORDINALITY AS k (attnum, place)
+	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+	WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate
+		AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+		AND m.amname = 'btree'
+	GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
+	HAVING bool_and(a.attnotnull) AND i.indnkeyatts <= 8
+	ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid;
+$$;
+
+CREATE FUNCTION order_guard._check_key(relation regclass, key name[])
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	usable text := (SELECT string_agg(quote_literal(k.columns::text), ', ')
+		FROM order_guard._unique_keys(relation) k);
+	advice text := coalesce('Keys that could be used: ' || usable || '.',
+		'Create a primary key, or a unique index of NOT NULL columns.');
+	wanted smallint[];
+	column_name name;
+BEGIN
+	IF coalesce(cardinality(key), 0) = 0 THEN
+		RAISE EXCEPTION 'table % has no primary key to know an order by',
+			relation USING ERRCODE = 'invalid_column_reference', HINT = advice;
+	END IF;
+	FOREACH column_name IN ARRAY key LOOP
+		PERFORM order_guard._check_column(relation,
+			coalesce(column_name, ''), 'key');
+	END LOOP;
+	wanted := ARRAY(SELECT a.attnum FROM pg_attribute a
+		WHERE a.attrelid = relation AND a.attname = ANY (key)
+		ORDER BY a.attnum);
+	IF cardinality(wanted) <> cardinality(key) OR NOT EXISTS (
+		SELECT FROM order_guard._unique_keys(relation) k
+		WHERE k.attnums = wanted)
+	THEN
+		RAISE EXCEPTION 'key % does not identify one row of table %',
+			key, relation USING ERRCODE = 'invalid_column_reference',
+			DETAIL = 'A key needs a valid, immediate, not partial unique'
+			' btree index on exactly its columns, at most 8, all NOT NULL.',
+			HINT = advice;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_since(relation regclass, since name)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	type oid;
+BEGIN
+	PERFORM order_guard._check_column(relation, since, 'since');
+	SELECT order_guard._base_type(a.atttypid) INTO type FROM pg_attribute a
+	WHERE a.attrelid = relation AND a.attname = since;
+	IF type <> 'timestamptz'::regtype THEN
+		RAISE EXCEPTION 'since column "%" of table % is of type %, not %',
+			since, relation, type::regtype, 'timestamp with time zone'
+			USING ERRCODE = 'datatype_mismatch',
+			HINT = CASE WHEN type = 'timestamp'::regtype THEN
+				'Without its time zone it names no moment. Change its type'
+				' with ALTER COLUMN ... TYPE timestamptz USING ... AT TIME'
+				' ZONE ..., or leave since out.'
+			ELSE 'Leave since out: the time a status changed is then taken'
+				' from the journal.' END;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_token(relation regclass, token name)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	a record;
+BEGIN
+	PERFORM order_guard._check_column(relation, token, 'token');
+	SELECT c.attnum, t.oid, t.typcategory INTO a
+	FROM pg_attribute c
+	JOIN pg_type t ON t.oid = order_guard._base_type(c.atttypid)
+	WHERE c.attrelid = relation AND c.attname = token;
+	IF a.typcategory <> 'S' AND a.oid NOT IN ('uuid'::regtype,
+		'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+	THEN
+		RAISE EXCEPTION 'token column "%" of table % is of type %',
+			token, relation, a.oid::regtype
+			USING ERRCODE = 'datatype_mismatch',
+			HINT = 'A token is a text, a uuid or an integer.';
+	END IF;
+	PERFORM FROM pg_index i
+	JOIN pg_class c ON c.oid = i.indexrelid
+	JOIN pg_am m ON m.oid = c.relam
+	WHERE i.indrelid = relation AND i.indkey[0] = a.attnum AND i.indisvalid
+		AND m.amname IN ('btree', 'hash')
+		AND coalesce(pg_get_expr(i.indpred, i.indrelid)
+			= format('(%I IS NOT NULL)', token), true);
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'token column "%" of table % has no index',
+			token, relation USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = format('First run CREATE INDEX CONCURRENTLY ON %s (%I).',
+				relation, token);
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_deadline(status text, allowed jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
+DECLARE
+	written text := allowed #>> '{}';
+	duration interval;
+	problem text;
+BEGIN
+	IF jsonb_typeof(allowed) <> 'string' THEN
+		problem := 'is not a string';
+	ELSE
+		BEGIN
+			duration := written::interval;
+			problem := CASE
+				WHEN NOT isfinite(duration) THEN 'is not finite'
+				WHEN duration <= '0'::interval THEN 'is not positive'
+				WHEN duration > '100 years'::interval
+					THEN 'is longer than 100 years' END;
+		EXCEPTION WHEN data_exception THEN
+			problem := 'is not an interval';
+		END;
+	END IF;
+	IF problem IS NOT NULL THEN
+		RAISE EXCEPTION 'deadline % of status "%" %', allowed, status, problem
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Write a deadline as {"PAYING": "15 min"}.';
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_deadlines(deadlines jsonb,
+	terminal text[])
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	d record;
+BEGIN
+	IF array_position(terminal, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'a terminal status is NULL'
+			USING ERRCODE = 'null_value_not_allowed';
+	ELSIF jsonb_typeof(deadlines) <> 'object' THEN
+		RAISE EXCEPTION 'deadlines are not a JSON object: %', deadlines
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Write deadlines as {"PAYING": "15 min"}.';
+	END IF;
+	FOR d IN SELECT e.key, e.value FROM jsonb_each(deadlines) e LOOP
+		PERFORM order_guard._check_deadline(d.key, d.value);
+		IF d.key = ANY (terminal) THEN
+			RAISE EXCEPTION 'status "%" is terminal and has a deadline', d.key
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'An order in a terminal status has arrived: name the'
+				' status in deadlines or in terminal, not in both.';
+		END IF;
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_statuses(type oid, statuses text[])
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	base oid := order_guard._base_type(type);
+	labels text[] := ARRAY(SELECT e.enumlabel::text FROM pg_enum e
+		WHERE e.enumtypid = base ORDER BY e.enumsortorder);
+	wrong text;
+BEGIN
+	IF base = 'bool'::regtype THEN
+		labels := '{true,false}';
+	END IF;
+	SELECT s INTO wrong FROM unnest(statuses) s
+	WHERE CASE
+		WHEN base IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+			THEN s !~ '^(0|-?[1-9][0-9]*)$'
+		WHEN cardinality(labels) > 0 THEN s <> ALL (labels)
+		ELSE false END
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'status "%" is not a value of type %', wrong,
+			base::regtype USING ERRCODE = 'invalid_text_representation',
+			HINT = coalesce('Its values are: ' || nullif(
+				array_to_string(labels, ', '), '') || '.',
+				'Write it as the status column shows it.');
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_options(options jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	known constant text := 'Options are: refused (true, false), vanished'
+		' ("each", "group", "off"), error_text (true, false), mask_key'
+		' (true, false).';
+	o record;
+BEGIN
+	IF jsonb_typeof(options) <> 'object' THEN
+		RAISE EXCEPTION 'options are not a JSON object: %', options
+			USING ERRCODE = 'invalid_parameter_value', HINT = known;
+	END IF;
+	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
+		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key')
+		THEN
+			RAISE EXCEPTION 'unknown option "%"', o.key
+				USING ERRCODE = 'invalid_parameter_value', HINT = known;
+		ELSIF NOT (CASE WHEN o.key = 'vanished'
+			THEN o.value IN ('"each"', '"group"', '"off"')
+			ELSE jsonb_typeof(o.value) = 'boolean' END)
+		THEN
+			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
+				USING ERRCODE = 'invalid_parameter_value', HINT = known;
+		END IF;
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_watch(w order_guard.watch)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM order_guard._check_neighbours(w.relation);
+	PERFORM order_guard._check_key(w.relation, w.key);
+	IF w.status NOT LIKE '(%' THEN
+		PERFORM order_guard._check_column(w.relation, w.status, 'status');
+	END IF;
+	IF w.amount NOT LIKE '(%' THEN
+		PERFORM order_guard._check_column(w.relation, w.amount, 'amount');
+	END IF;
+	IF w.since IS NOT NULL THEN
+		PERFORM order_guard._check_since(w.relation, w.since);
+	END IF;
+	IF w.token IS NOT NULL THEN
+		PERFORM order_guard._check_token(w.relation, w.token);
+	END IF;
+	IF w.customer IS NOT NULL THEN
+		PERFORM order_guard._check_column(w.relation, w.customer, 'customer');
+	END IF;
+	PERFORM order_guard._check_deadlines(w.deadlines, w.terminal);
+	PERFORM order_guard._check_options(w.options);
+END
+$$;
+
+CREATE FUNCTION order_guard._write_watch(w order_guard.watch)
+RETURNS integer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	old order_guard.watch;
+	result integer;
+BEGIN
+	-- called by _save_watch() only, with the rights of the extension's owner
+	PERFORM order_guard._check_watch(w);
+	SELECT o.* INTO old FROM order_guard.watch o
+	WHERE o.relation = w.relation FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		INSERT INTO order_guard.watch AS n (relation, key, status,
+			status_columns, deadlines, terminal, since, token, amount,
+			customer, options, created_at, created_by)
+		VALUES (w.relation, w.key, w.status, w.status_columns, w.deadlines,
+			w.terminal, w.since, w.token, w.amount, w.customer, w.options,
+			w.created_at, w.created_by)
+		RETURNING n.id INTO result;
+		INSERT INTO order_guard.watch_state (watch, sweep)
+		VALUES (result, 'watch');
+		RETURN result;
+	END IF;
+	UPDATE order_guard.watch o
+	SET key = w.key, status = w.status, status_columns = w.status_columns,
+		deadlines = w.deadlines, terminal = w.terminal, since = w.since,
+		token = w.token, amount = w.amount, customer = w.customer,
+		options = w.options
+	WHERE o.id = old.id;
+	IF ROW(w.key, w.status, w.deadlines, w.terminal, w.since, w.amount,
+			w.customer)
+		IS DISTINCT FROM ROW(old.key, old.status, old.deadlines,
+			old.terminal, old.since, old.amount, old.customer)
+	THEN
+		INSERT INTO order_guard.watch_state AS s (watch, sweep)
+		VALUES (old.id, 'changed')
+		ON CONFLICT (watch) DO UPDATE
+		SET sweep = CASE WHEN s.sweep = 'watch' THEN 'watch'
+				ELSE 'changed' END,
+			sweep_leaf = NULL, sweep_block = 0, sweep_started = NULL;
+	END IF;
+	RETURN old.id;
+END
+$$;
+
+CREATE FUNCTION order_guard._trigger_arguments(w order_guard.watch)
+RETURNS text[] LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- the watch's id, then pairs: role and attribute number, column name
+	WITH part AS (
+		SELECT 1 AS rank, u.place, 'k' AS role, u.name
+		FROM unnest($1.key) WITH ORDINALITY AS u (name, place)
+		UNION ALL
+		SELECT 2, u.place,
+			CASE WHEN $1.status LIKE '(%' THEN 'w' ELSE 's' END, u.name
+		FROM unnest($1.status_columns) WITH ORDINALITY AS u (name, place)
+		UNION ALL
+		SELECT 3, u.place, u.role, u.name
+		FROM (VALUES (1, 't', $1.token::text),
+			(2, 'a', CASE WHEN $1.amount NOT LIKE '(%' THEN $1.amount END),
+			(3, 'c', $1.customer), (4, 'n', $1.since::text))
+			AS u (place, role, name)
+		WHERE u.name IS NOT NULL
+	), pair AS (
+		SELECT p.rank, p.place, v.half, v.argument
+		FROM part p
+		LEFT JOIN pg_attribute a ON a.attrelid = $1.relation
+			AND a.attname = p.name::text AND NOT a.attisdropped
+		CROSS JOIN LATERAL (VALUES (1, p.role || coalesce(a.attnum, 0)),
+			(2, p.name::text)) AS v (half, argument)
+	)
+	SELECT ARRAY[coalesce($1.id::text, '')]
+		|| array_agg(p.argument ORDER BY p.rank, p.place, p.half)
+	FROM pair p;
+$$;
+
+CREATE FUNCTION order_guard._expected_triggers(w order_guard.watch)
+RETURNS TABLE (relid regclass, name text, type smallint, event text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	-- type is pg_trigger.tgtype; row triggers exist on partitions as clones
+	SELECT t.relid, '00_order_guard_' || e.name, e.type::smallint, e.event
+	FROM order_guard._tree($1.relation) t
+	CROSS JOIN (VALUES ('candidate', 7, 'BEFORE INSERT'),
+		('insert', 5, 'AFTER INSERT'), ('update', 17, 'AFTER UPDATE'),
+		('delete', 9, 'AFTER DELETE'), ('truncate', 32, 'AFTER TRUNCATE'))
+		AS e (name, type, event)
+	WHERE NOT (e.name = 'candidate'
+			AND coalesce($1.options -> 'refused' = 'false', false))
+		AND (e.name <> 'truncate' OR t.relkind = 'r'
+			OR t.relid = $1.relation);
+$$;
+
+CREATE FUNCTION order_guard._own_triggers(watch_id integer)
+RETURNS TABLE (relid regclass, name name, enabled "char", is_clone boolean,
+	in_tree boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	-- not in the tree: on a detached partition, or somebody's imitation
+	WITH tree AS MATERIALIZED (
+		SELECT t.relid FROM order_guard._watched() w,
+			order_guard._tree(w.relation) t
+		WHERE w.id = $1
+	)
+	SELECT g.tgrelid, g.tgname, g.tgenabled, g.tgparentid <> 0,
+		t.relid IS NOT NULL
+	FROM pg_trigger g
+	LEFT JOIN tree t ON t.relid = g.tgrelid
+	WHERE g.tgfoid = to_regprocedure('order_guard.capture()')
+		AND (order_guard._split_arguments(g.tgargs))[1] = $1::text;
+$$;
+
+CREATE FUNCTION order_guard._gaps(w order_guard.watch)
+RETURNS TABLE (relid regclass, name text, kind text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH wanted AS MATERIALIZED (
+		SELECT order_guard._trigger_arguments($1) AS arguments
+	), compared AS (
+		SELECT e.relid, e.name, CASE
+			WHEN g.oid IS NULL THEN 'missing'
+			WHEN g.tgfoid <> to_regprocedure('order_guard.capture()')
+				OR g.tgtype <> e.type OR g.tgattr <> ''::int2vector
+				THEN 'foreign'
+			WHEN g.tgenabled = 'D' THEN 'disabled'
+			WHEN g.tgenabled <> 'A' THEN 'not always'
+			WHEN order_guard._split_arguments(g.tgargs)
+				<> a.arguments THEN 'outdated' END AS kind
+		FROM wanted a
+		CROSS JOIN order_guard._expected_triggers($1) e
+		LEFT JOIN pg_trigger g ON g.tgrelid = e.relid AND g.tgname = e.name
+	)
+	SELECT c.relid, c.name, c.kind,
+		format('trigger %s on %s ', c.name, c.relid) || CASE c.kind
+			WHEN 'missing' THEN 'is missing'
+			WHEN 'foreign' THEN 'is not the one that watch() created'
+			WHEN 'disabled' THEN 'is disabled'
+			WHEN 'not always' THEN 'is not enabled always'
+			ELSE 'has outdated arguments' END
+	FROM compared c WHERE c.kind IS NOT NULL
+	ORDER BY c.relid <> $1.relation, c.relid, c.name;
+$$;
+
+CREATE FUNCTION order_guard._create_trigger(relation regclass, name text,
+	event text, w order_guard.watch)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	EXECUTE format('CREATE OR REPLACE TRIGGER %I %s ON %s FOR EACH %s %s'
+		' EXECUTE FUNCTION order_guard.capture(%s)',
+		name, event, relation,
+		CASE WHEN event LIKE '%TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END,
+		CASE WHEN event IN ('AFTER INSERT', 'AFTER UPDATE', 'AFTER DELETE')
+			THEN format('WHEN (order_guard._itemising(%s))', w.id) END,
+		(SELECT string_agg(quote_literal(a), ', ' ORDER BY place)
+			FROM unnest(order_guard._trigger_arguments(w))
+				WITH ORDINALITY AS u (a, place)));
+	EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',
+		relation, name);
+END
+$$;
+
+CREATE FUNCTION order_guard._surplus(w order_guard.watch)
+RETURNS TABLE (relid regclass, name name)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT o.relid, o.name FROM order_guard._own_triggers($1.id) o
+	WHERE o.in_tree AND NOT o.is_clone AND NOT EXISTS (
+		SELECT FROM order_guard._expected_triggers($1) e
+		WHERE e.relid = o.relid AND e.name = o.name);
+$$;
+
+CREATE FUNCTION order_guard._set_triggers(w order_guard.watch)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN SELECT s.relid, s.name FROM order_guard._surplus(w) s LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', t.name, t.relid);
+	END LOOP;
+	FOR t IN SELECT e.relid, e.name, e.event
+		FROM order_guard._expected_triggers(w) e
+		WHERE e.relid = w.relation OR e.event = 'AFTER TRUNCATE'
+		ORDER BY e.relid <> w.relation, e.relid, e.name
+	LOOP
+		PERFORM order_guard._create_trigger(t.relid, t.name, t.event, w);
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION order_guard._merge(old order_guard.watch,
+	wish order_guard.watch)
+RETURNS order_guard.watch LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	w order_guard.watch := old;
+	status_type regtype;
+BEGIN
+	w.relation := wish.relation;
+	IF coalesce(wish.status, old.status) IS NULL THEN
+		RAISE EXCEPTION 'no status is given for table %', w.relation
+			USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Name the status column, or write an expression over the'
+			' row in parentheses.';
+	END IF;
+	SELECT r.expression, r.columns, r.type
+	INTO w.status, w.status_columns, status_type
+	FROM order_guard._resolve(w.relation,
+		coalesce(wish.status, old.status), 'status') r;
+	w.key := coalesce(wish.key, old.key,
+		order_guard._default_key(w.relation));
+	w.deadlines := coalesce(wish.deadlines, old.deadlines, '{}');
+	w.terminal := coalesce(wish.terminal, old.terminal, '{}');
+	w.since := nullif(coalesce(wish.since, old.since), '');
+	w.token := nullif(coalesce(wish.token, old.token), '');
+	w.customer := nullif(coalesce(wish.customer, old.customer), '');
+	w.options := coalesce(wish.options, old.options, '{}');
+	SELECT r.expression INTO w.amount
+	FROM order_guard._resolve(w.relation,
+		nullif(coalesce(wish.amount, old.amount), ''), 'amount') r;
+	PERFORM order_guard._check_watch(w);
+	PERFORM order_guard._check_statuses(status_type, w.terminal || ARRAY(
+		SELECT jsonb_object_keys(w.deadlines)));
+	RETURN w;
+END
+$$;
+
+CREATE FUNCTION order_guard.watch(relation regclass, status text,
+	deadlines jsonb DEFAULT NULL, terminal text[] DEFAULT NULL,
+	key name[] DEFAULT NULL, since name DEFAULT NULL,
+	token name DEFAULT NULL, amount text DEFAULT NULL,
+	customer text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	wish order_guard.watch := ROW(NULL, relation, key, status, NULL,
+		deadlines, terminal, since, token, amount, customer, options, NULL,
+		NULL);
+	w order_guard.watch;
+	must_create boolean;
+	must_drop boolean;
+BEGIN
+	PERFORM order_guard._check_relation(relation);
+	PERFORM order_guard._lock(relation, 'ACCESS SHARE');
+	w := order_guard._merge(order_guard._get_watch(relation), wish);
+	must_create := w.id IS NULL
+		OR EXISTS (SELECT FROM order_guard._gaps(w));
+	must_drop := w.id IS NOT NULL
+		AND EXISTS (SELECT FROM order_guard._surplus(w));
+	IF must_create OR must_drop THEN
+		PERFORM order_guard._lock(relation, CASE WHEN must_drop
+			THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+		-- somebody else may have watched or altered it meanwhile
+		w := order_guard._merge(order_guard._get_watch(relation), wish);
+	END IF;
+	w.id := order_guard._save_watch(w);
+	IF must_create OR must_drop THEN
+		PERFORM order_guard._set_triggers(w);
+	END IF;
+	RETURN w.id;
+END
+$$;
+COMMENT ON FUNCTION order_guard.watch IS
+'Guards a table of orders, or alters how it is guarded: NULL keeps what is'
+' set, an empty string takes it away. Returns the watch''s id.';
+
+CREATE FUNCTION order_guard._drop_triggers(watch_id integer)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN SELECT o.relid, o.name, o.in_tree
+		FROM order_guard._own_triggers(watch_id) o
+		JOIN pg_class c ON c.oid = o.relid
+		WHERE NOT o.is_clone
+			AND (o.in_tree OR pg_has_role(c.relowner, 'USAGE'))
+	LOOP
+		-- a detached partition keeps the TRUNCATE trigger that was its own
+		BEGIN
+			IF NOT t.in_tree THEN
+				PERFORM order_guard._lock(t.relid, 'ACCESS EXCLUSIVE');
+			END IF;
+		EXCEPTION WHEN lock_not_available THEN
+			RAISE WARNING 'trigger % on % stays: the table is busy',
+				t.name, t.relid USING HINT = 'Drop it later by hand.';
+			CONTINUE;
+		END;
+		EXECUTE format('DROP TRIGGER %I ON %s', t.name, t.relid);
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION order_guard.unwatch(relation regclass)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	watch_id integer;
+BEGIN
+	SELECT w.id INTO watch_id FROM order_guard._watched() w
+	WHERE w.relation = unwatch.relation;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION '% is not watched',
+			coalesce(relation::text, 'NULL')
+			USING ERRCODE = 'undefined_object',
+			HINT = 'order_guard.watches lists the watched tables.';
+	END IF;
+	PERFORM FROM pg_class c WHERE c.oid = relation;
+	IF FOUND THEN
+		PERFORM order_guard._check_relation(relation);
+		PERFORM order_guard._lock(relation, 'ACCESS EXCLUSIVE');
+	END IF;
+	PERFORM order_guard._drop_triggers(watch_id);
+	PERFORM order_guard._forget_watch(relation);
+END
+$$;
+COMMENT ON FUNCTION order_guard.unwatch IS
+'Ends the guarding of a table: drops the triggers and forgets the watch.';
+
+CREATE FUNCTION order_guard.unwatch_all()
+RETURNS integer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	w record;
+	done integer := 0;
+	foreign_tables text;
+BEGIN
+	SELECT string_agg(a.relation::text, ', ' ORDER BY a.id)
+	INTO foreign_tables
+	FROM order_guard._watched() a JOIN pg_class c ON c.oid = a.relation
+	WHERE NOT pg_has_role(c.relowner, 'USAGE');
+	IF foreign_tables IS NOT NULL THEN
+		RAISE EXCEPTION 'must be owner of all watched tables'
+			USING ERRCODE = 'insufficient_privilege',
+			DETAIL = format('Tables of others: %s.', foreign_tables),
+			HINT = 'Call order_guard.unwatch() for each of your tables, or'
+			' ask a superuser.';
+	END IF;
+	FOR w IN SELECT a.relation FROM order_guard._watched() a ORDER BY a.id
+	LOOP
+		PERFORM order_guard.unwatch(w.relation);
+		done := done + 1;
+	END LOOP;
+	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION order_guard.unwatch_all IS
+'Ends all guarding, so that DROP EXTENSION works. Returns how many watches'
+' there were.';
+
+CREATE FUNCTION order_guard._renames(w order_guard.watch)
+RETURNS TABLE (attnum smallint, old_name name, new_name name)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	-- columns known to the triggers by a name that is no column's any more
+	WITH argument AS (
+		SELECT DISTINCT substr(x.args[i], 2)::smallint AS attnum,
+			x.args[i + 1]::name AS name
+		FROM pg_trigger g
+		CROSS JOIN LATERAL (
+			SELECT order_guard._split_arguments(g.tgargs)) AS x (args)
+		CROSS JOIN LATERAL
+			generate_series(2, cardinality(x.args) - 1, 2) AS i
+		WHERE g.tgrelid = $1.relation
+			AND g.tgfoid = to_regprocedure('order_guard.capture()')
+			AND x.args[1] = $1.id::text
+	)
+	SELECT u.attnum, u.name, a.attname
+	FROM argument u
+	JOIN pg_attribute a ON a.attrelid = $1.relation
+		AND a.attnum = u.attnum AND NOT a.attisdropped
+	WHERE NOT EXISTS (SELECT FROM pg_attribute b
+		WHERE b.attrelid = $1.relation AND b.attname = u.name
+			AND NOT b.attisdropped);
+$$;
+
+CREATE FUNCTION order_guard._lost_columns(w order_guard.watch)
+RETURNS TABLE (role text, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT c.role, c.name
+	FROM (SELECT 1 AS rank, 'key' AS role, unnest($1.key)::text AS name
+		UNION ALL SELECT 2, 'status', unnest($1.status_columns)::text
+		UNION ALL SELECT 3, 'since', $1.since::text
+		UNION ALL SELECT 4, 'token', $1.token::text
+		UNION ALL SELECT 5, 'amount', $1.amount
+			WHERE $1.amount NOT LIKE '(%'
+		UNION ALL SELECT 6, 'customer', $1.customer) c
+	WHERE c.name IS NOT NULL
+		AND NOT EXISTS (SELECT FROM pg_attribute a
+			WHERE a.attrelid = $1.relation AND a.attname = c.name
+				AND NOT a.attisdropped)
+		AND NOT EXISTS (SELECT FROM order_guard._renames($1) r
+			WHERE r.old_name = c.name)
+	ORDER BY c.rank;
+$$;
+
+CREATE FUNCTION order_guard._check_triggers(watch integer)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	w order_guard.watch;
+	gap text;
+BEGIN
+	-- for the worker: takes no lock on the table, and waits for none
+	SELECT o.* INTO w FROM order_guard.watch o
+	WHERE o.id = _check_triggers.watch;
+	IF NOT FOUND THEN
+		RETURN format('watch %s does not exist', watch);
+	END IF;
+	PERFORM FROM pg_class c WHERE c.oid = w.relation;
+	IF NOT FOUND THEN
+		RETURN format('the watched table with OID %s does not exist',
+			w.relation::oid);
+	END IF;
+	SELECT format('column %I of %s, the watch''s %s, does not exist',
+		l.name, w.relation, l.role) INTO gap
+	FROM order_guard._lost_columns(w) l LIMIT 1;
+	IF gap IS NULL THEN
+		SELECT g.description INTO gap FROM order_guard._gaps(w) g LIMIT 1;
+	END IF;
+	RETURN gap;
+END
+$$;
+
+CREATE FUNCTION order_guard._amount_renamed(w order_guard.watch)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT e.expression
+		FROM order_guard._expression(w.relation, w.amount, true) e);
+EXCEPTION WHEN undefined_column THEN
+	BEGIN
+		RETURN order_guard._expression_renamed(w.relation, w.amount,
+			(SELECT array_agg(r.attnum) FROM order_guard._renames(w) r),
+			(SELECT array_agg(r.old_name) FROM order_guard._renames(w) r));
+	EXCEPTION WHEN undefined_column THEN
+		-- a column that only the amount reads: a person must say its name
+		RETURN w.amount;
+	END;
+END
+$$;
+
+CREATE FUNCTION order_guard._follow_renames(w order_guard.watch)
+RETURNS order_guard.watch LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	result order_guard.watch := w;
+	r record;
+BEGIN
+	IF w.status LIKE '(%' AND EXISTS (SELECT FROM order_guard._renames(w) n
+		WHERE n.old_name = ANY (w.status_columns))
+	THEN
+		result.status := order_guard._expression_renamed(w.relation,
+			w.status, array_agg(n.attnum), array_agg(n.old_name))
+			FROM order_guard._renames(w) n
+			WHERE n.old_name = ANY (w.status_columns);
+	END IF;
+	IF w.amount LIKE '(%' THEN
+		result.amount := order_guard._amount_renamed(w);
+	END IF;
+	FOR r IN SELECT n.old_name, n.new_name
+		FROM order_guard._renames(w) n
+	LOOP
+		result.key := array_replace(result.key, r.old_name, r.new_name);
+		result.status_columns := array_replace(result.status_columns,
+			r.old_name, r.new_name);
+		result.status := CASE WHEN result.status = r.old_name
+			THEN r.new_name::text ELSE result.status END;
+		result.amount := CASE WHEN result.amount = r.old_name
+			THEN r.new_name::text ELSE result.amount END;
+		result.customer := CASE WHEN result.customer = r.old_name
+			THEN r.new_name::text ELSE result.customer END;
+		result.since := CASE WHEN result.since = r.old_name
+			THEN r.new_name ELSE result.since END;
+		result.token := CASE WHEN result.token = r.old_name
+			THEN r.new_name ELSE result.token END;
+	END LOOP;
+	RETURN result;
+END
+$$;
+
+CREATE FUNCTION order_guard._renew_triggers(w order_guard.watch)
+RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t record;
+	switched jsonb;
+	renewed boolean := false;
+BEGIN
+	-- remember what a person switched off, on whichever partition
+	SELECT jsonb_agg(jsonb_build_array(o.relid::oid, o.name, o.enabled))
+	INTO switched
+	FROM order_guard._own_triggers(w.id) o
+	WHERE o.in_tree AND o.enabled <> 'A';
+	FOR t IN SELECT e.relid, e.name, e.event
+		FROM order_guard._expected_triggers(w) e
+		WHERE e.relid = w.relation AND EXISTS (
+				SELECT FROM order_guard._gaps(w) g
+				WHERE g.kind = 'outdated' AND g.name = e.name)
+			OR e.event = 'AFTER TRUNCATE' AND EXISTS (
+				SELECT FROM order_guard._gaps(w) g
+				WHERE g.kind IN ('outdated', 'missing')
+					AND g.relid = e.relid AND g.name = e.name
+					AND (g.kind = 'outdated' OR g.relid <> w.relation))
+	LOOP
+		PERFORM order_guard._create_trigger(t.relid, t.name, t.event, w);
+		renewed := true;
+	END LOOP;
+	IF renewed AND switched IS NOT NULL THEN
+		FOR t IN SELECT (s ->> 0)::oid::regclass AS relid, s ->> 1 AS name,
+			CASE s ->> 2 WHEN 'D' THEN 'DISABLE' WHEN 'R'
+				THEN 'ENABLE REPLICA' ELSE 'ENABLE' END AS command
+			FROM jsonb_array_elements(switched) s
+		LOOP
+			EXECUTE format('ALTER TABLE ONLY %s %s TRIGGER %I',
+				t.relid, t.command, t.name);
+		END LOOP;
+	END IF;
+	RETURN renewed;
+END
+$$;
+
+CREATE FUNCTION order_guard._repair_triggers(watch integer)
+RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	w order_guard.watch;
+	followed order_guard.watch;
+BEGIN
+	-- for the worker: repairs what went stale by itself, never what a
+	-- person switched off or dropped; returns whether it changed anything
+	SELECT o.* INTO w FROM order_guard.watch o
+	WHERE o.id = _repair_triggers.watch FOR NO KEY UPDATE SKIP LOCKED;
+	IF NOT FOUND
+		OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = w.relation)
+		OR EXISTS (SELECT FROM order_guard._lost_columns(w))
+		OR NOT EXISTS (SELECT FROM order_guard._gaps(w) g
+			WHERE g.kind IN ('outdated', 'missing'))
+	THEN
+		RETURN false;
+	END IF;
+	BEGIN
+		PERFORM order_guard._lock(w.relation, 'SHARE ROW EXCLUSIVE', '0');
+	EXCEPTION WHEN lock_not_available THEN
+		RETURN false;
+	END;
+	followed := order_guard._follow_renames(w);
+	IF followed IS DISTINCT FROM w THEN
+		UPDATE order_guard.watch o
+		SET key = followed.key, status = followed.status,
+			status_columns = followed.status_columns,
+			since = followed.since, token = followed.token,
+			amount = followed.amount, customer = followed.customer
+		WHERE o.id = w.id;
+	END IF;
+	RETURN order_guard._renew_triggers(followed)
+		OR followed IS DISTINCT FROM w;
+END
+$$;
+
+-- what suggest() knows of the names that people give
+
+CREATE FUNCTION order_guard._plain_name(name text)
+RETURNS text LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- paymentStatus, "Payment-Status": payment_status
+	SELECT btrim(regexp_replace(lower(regexp_replace($1,
+		'([a-z0-9])([A-Z])', '\1_\2', 'g')), '[^a-z0-9]+', '_', 'g'), '_');
+$$;
+
+CREATE FUNCTION order_guard._likely_deadline(status text)
+RETURNS text LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE
+		WHEN n ~ ('^(submitt(ed|ing)|sent|sending|queued|enqueued'
+			'|requested|initiated|started)$') THEN '5 min'
+		WHEN n ~ ('^(paying|processing|in_progress|in_process|capturing'
+			'|authori[sz]ing|executing|running|verifying|settling'
+			'|confirming|refunding|retrying|cancell?ing|working)$')
+			OR n ~ '_(paying|processing|in_progress)$' THEN '15 min'
+		WHEN n ~ ('^(new|open|created|pending|placed|received|accepted'
+			'|waiting|unpaid|awaiting_.*|waiting_.*|pending_.*)$')
+			OR n ~ '_(pending|requested|due)$' THEN '1 hour'
+		WHEN n ~ '^(authori[sz]ed|approved|reserved|confirmed)$' THEN '1 day'
+		END
+	FROM order_guard._plain_name($1) n;
+$$;
+
+CREATE FUNCTION order_guard._likely_terminal(status text)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT order_guard._plain_name($1) ~ ('^((un)?successful|success'
+		'|succeeded|paid|paid_out|done|completed?|closed|cancell?ed|failed'
+		'|failure|error|refunded|settled|rejected|declined|denied|expired'
+		'|delivered|captured|fulfilled|void|voided|finished|returned'
+		'|aborted|won|lost|cashed_out|archived|reversed|charged_back)$');
+$$;
+
+CREATE FUNCTION order_guard._looks_like_orders(table_name text)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT order_guard._plain_name($1) ~ ('(^|_)(order|payment|payout'
+		'|transfer|transaction|invoice|booking|checkout|refund|bet|bet_slip'
+		'|withdrawal|deposit|charge|purchase|sale|reservation|shipment'
+		'|payment_intent|payment_attempt|trade)s?$');
+$$;
+
+CREATE FUNCTION order_guard._sampled_values(relation regclass, status name)
+RETURNS text[] LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	result text[];
+BEGIN
+	-- a table that was never analysed: look at a few rows, if at once
+	EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT',
+		relation);
+	EXECUTE format('SELECT array_agg(DISTINCT s.v) FROM (SELECT %I::text'
+		' COLLATE "C" AS v FROM %s LIMIT 1000) s WHERE s.v IS NOT NULL',
+		status, relation) INTO result;
+	RETURN result;
+EXCEPTION WHEN OTHERS THEN
+	RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION order_guard._status_values(relation regclass, status name)
+RETURNS text[] LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	a record;
+	result text[];
+BEGIN
+	SELECT t.attnum, t.atttypid, order_guard._base_type(t.atttypid) AS base
+	INTO a FROM pg_attribute t
+	WHERE t.attrelid = relation AND t.attname = status;
+	result := ARRAY(SELECT e.enumlabel::text FROM pg_enum e
+		WHERE e.enumtypid = a.base ORDER BY e.enumsortorder);
+	IF cardinality(result) = 0 AND a.base NOT IN ('int2'::regtype,
+		'int4'::regtype)
+	THEN
+		result := ARRAY(SELECT replace(m[1], '''''', '''')
+			FROM pg_constraint c, regexp_matches(
+				pg_get_constraintdef(c.oid), '''((?:[^'']|'''')*)''::', 'g') m
+			WHERE c.contype = 'c' AND (c.conrelid = relation
+					AND c.conkey = ARRAY[a.attnum]
+				OR c.contypid = a.atttypid));
+	END IF;
+	IF cardinality(result) = 0 THEN
+		SELECT p.most_common_vals::text::text[] INTO result
+		FROM pg_stats p
+		JOIN pg_namespace n ON n.nspname = p.schemaname
+		JOIN pg_class c ON c.relnamespace = n.oid
+			AND c.relname = p.tablename
+		WHERE c.oid = relation AND p.attname = status
+			AND p.most_common_vals IS NOT NULL
+		ORDER BY p.inherited DESC LIMIT 1;
+	END IF;
+	IF coalesce(cardinality(result), 0) = 0 THEN
+		result := order_guard._sampled_values(relation, status);
+	END IF;
+	RETURN coalesce(result, '{}');
+END
+$$;
+
+CREATE FUNCTION order_guard._likely_status(relation regclass)
+RETURNS TABLE (name name, vals text[], score integer)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	WITH candidate AS (
+		SELECT a.attname, t.typtype, order_guard._plain_name(a.attname) AS n,
+			order_guard._status_values($1, a.attname) AS vals
+		FROM pg_attribute a
+		JOIN pg_type t ON t.oid = order_guard._base_type(a.atttypid)
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+			AND a.attgenerated <> 'v' AND a.attname NOT LIKE '(%'
+			AND order_guard._plain_name(a.attname)
+				~ '(^|_)(status|state|phase|stage)$'
+			AND (t.typtype = 'e' OR t.oid IN ('text'::regtype,
+				'varchar'::regtype, 'bpchar'::regtype, 'int2'::regtype,
+				'int4'::regtype))
+	)
+	SELECT c.attname, c.vals,
+		8 * (k.moving > 0)::integer + 2 * (k.arrived > 0)::integer
+		+ 4 * (c.n IN ('status', 'state'))::integer
+		+ (c.n LIKE '%status' OR c.typtype = 'e')::integer
+	FROM candidate c
+	JOIN pg_class r ON r.oid = $1
+	CROSS JOIN LATERAL (
+		SELECT count(order_guard._likely_deadline(v)) AS moving,
+			count(*) FILTER (WHERE order_guard._likely_terminal(v))
+				AS arrived
+		FROM unnest(c.vals) v) k
+	WHERE cardinality(c.vals) <= 50
+		AND (k.moving > 0 OR k.arrived > 1
+			OR order_guard._looks_like_orders(r.relname))
+	ORDER BY 3 DESC, 1 LIMIT 1;
+$$;
+
+CREATE FUNCTION order_guard._likely_column(relation regclass, names text,
+	types regtype[], must_be_unique boolean)
+RETURNS name LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- names: a regular expression in which the first alternatives are best
+	SELECT a.attname
+	FROM pg_attribute a
+	CROSS JOIN LATERAL order_guard._plain_name(a.attname) n
+	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+		AND a.attgenerated <> 'v' AND a.attname NOT LIKE '(%'
+		AND n ~ ('^(' || $2 || ')$')
+		AND ($3 IS NULL
+			OR order_guard._base_type(a.atttypid) = ANY ($3::oid[]))
+		AND (NOT $4 OR EXISTS (
+			SELECT FROM pg_index i
+			JOIN pg_class c ON c.oid = i.indexrelid
+			JOIN pg_am m ON m.oid = c.relam
+			WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid
+				AND i.indkey[0] = a.attnum AND i.indpred IS NULL
+				AND m.amname = 'btree' AND NOT i.indisprimary))
+	ORDER BY strpos('|' || $2 || '|', '|' || n || '|') = 0,
+		strpos('|' || $2 || '|', '|' || n || '|'), a.attnum
+	LIMIT 1;
+$$;
+
+CREATE FUNCTION order_guard._suggestion(relation regclass, status name,
+	vals text[], key name[])
+RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	WITH argument (place, name, value) AS (
+		SELECT 1, 'deadlines', nullif((
+			SELECT jsonb_object_agg(v, order_guard._likely_deadline(v))
+				FILTER (WHERE order_guard._likely_deadline(v) IS NOT NULL)
+			FROM unnest($3) v), '{}')::text
+		UNION ALL
+		SELECT 2, 'terminal', (SELECT array_agg(v ORDER BY place)::text
+			FROM unnest($3) WITH ORDINALITY AS u (v, place)
+			WHERE order_guard._likely_terminal(v))
+		UNION ALL
+		SELECT 3, 'key', CASE WHEN order_guard._default_key($1) IS NULL
+			THEN $4::text END
+		UNION ALL
+		SELECT 4, 'token', order_guard._likely_column($1,
+			'idempotency_key|client_ref|client_reference|client_order_id'
+			'|client_request_id|request_id|merchant_reference|order_token'
+			'|client_token|dedup_key|external_ref|external_id',
+			'{text,varchar,bpchar,uuid}', true)::text
+		UNION ALL
+		SELECT 5, 'amount', order_guard._likely_column($1,
+			'amount|total|total_amount|amount_total|grand_total|total_price'
+			'|price_total|stake|amount_cents|total_cents|amount_minor|price',
+			'{numeric,int4,int8,money,float8}', false)::text
+		UNION ALL
+		SELECT 6, 'customer', order_guard._likely_column($1,
+			'customer_id|user_id|account_id|buyer_id|player_id|member_id'
+			'|client_id|customer|customer_ref|user_ref', NULL, false)::text
+	)
+	SELECT format('SELECT order_guard.watch(%L, %L%s);', $1::text, $2,
+		string_agg(format(', %s => %L', a.name, a.value), ''
+			ORDER BY a.place) FILTER (WHERE a.value IS NOT NULL))
+	FROM argument a;
+$$;
+
+CREATE FUNCTION order_guard.suggest()
+RETURNS TABLE (relation regclass, status text, statement text)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT c.oid::regclass, s.name::text,
+		order_guard._suggestion(c.oid, s.name, s.vals, k.columns)
+	FROM pg_class c
+	JOIN pg_namespace n ON n.oid = c.relnamespace
+	CROSS JOIN LATERAL (SELECT u.columns
+		FROM order_guard._unique_keys(c.oid) u LIMIT 1) k
+	CROSS JOIN LATERAL order_guard._likely_status(c.oid) s
+	WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+		AND c.relpersistence <> 't' AND c.oid >= 16384
+		AND n.nspname NOT IN ('order_guard', 'pg_catalog',
+			'information_schema')
+		AND pg_has_role(c.relowner, 'USAGE')
+		AND NOT EXISTS (SELECT FROM order_guard._watched() w,
+			order_guard._tree(c.oid) t WHERE t.relid = w.relation)
+	ORDER BY s.score DESC, n.nspname, c.relname;
+$$;
+COMMENT ON FUNCTION order_guard.suggest IS
+'Proposes watch() statements for your tables that look like orders.';
+
 -- 5  incidents and actions ------------------------------------------------
 
 -- 6  privileges -----------------------------------------------------------
@@ -276,3 +1593,29 @@ GRANT SELECT ON order_guard.stat_worker TO pg_monitor;
 REVOKE ALL ON ALL TABLES IN SCHEMA order_guard FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA order_guard FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA order_guard FROM PUBLIC;
+
+-- watch: owners watch their own tables; ownership is checked inside.  What
+-- watch() is made of runs with its caller's rights.
+GRANT USAGE ON SCHEMA order_guard TO PUBLIC;
+GRANT SELECT ON order_guard.watches TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	order_guard._lock, order_guard._expression, order_guard._split_arguments,
+	order_guard._save_watch, order_guard._forget_watch, order_guard._tree,
+	order_guard._watched, order_guard._get_watch, order_guard._check_relation,
+	order_guard._check_neighbours, order_guard._column_hint,
+	order_guard._check_column, order_guard._resolve, order_guard._base_type,
+	order_guard._default_key, order_guard._unique_keys, order_guard._check_key,
+	order_guard._check_since, order_guard._check_token,
+	order_guard._check_deadline, order_guard._check_deadlines,
+	order_guard._check_statuses, order_guard._check_options,
+	order_guard._check_watch, order_guard._trigger_arguments,
+	order_guard._expected_triggers, order_guard._own_triggers,
+	order_guard._gaps, order_guard._create_trigger, order_guard._surplus,
+	order_guard._set_triggers, order_guard._merge, order_guard.watch,
+	order_guard._drop_triggers, order_guard.unwatch, order_guard.unwatch_all,
+	order_guard._plain_name, order_guard._likely_deadline,
+	order_guard._likely_terminal, order_guard._looks_like_orders,
+	order_guard._sampled_values, order_guard._status_values,
+	order_guard._likely_status, order_guard._likely_column,
+	order_guard._suggestion, order_guard.suggest
+	TO PUBLIC;

@@ -44,4 +44,13 @@
 	pg_database_ownercheck(database, role)
 #endif
 
+/* 16 replaced the ownership checks of each kind of object by one function. */
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#define og_owns_relation(relation, role) \
+	object_ownercheck(RelationRelationId, relation, role)
+#else
+#define og_owns_relation(relation, role) pg_class_ownercheck(relation, role)
+#endif
+
 #endif							/* OG_COMPAT_H */
