@@ -42,7 +42,7 @@ OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA := $(sort $(wildcard sql/order_guard--*--*.sql))
 DATA_built = sql/order_guard--$(OG_VERSION).sql
 
-PG_CPPFLAGS = -Isrc
+PG_CPPFLAGS = -Isrc -DOG_VERSION='"$(OG_VERSION)"'
 PG_CFLAGS = -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 ifeq ($(DEBUG_FAULTS),1)

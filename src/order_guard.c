@@ -128,17 +128,16 @@ process_utility(PlannedStmt *pstmt, const char *text, bool read_only,
 				QueryCompletion *completion)
 {
 	OgStatement statement;
-	Oid			held;
 
 	og_attempt_enter(&statement, NULL, true);
 	PG_TRY();
 	{
 		look_at_utility(pstmt->utilityStmt);
-		held = og_launcher_hold_for(pstmt->utilityStmt);
+		og_launcher_hold_for(pstmt->utilityStmt);
 		(previous_utility ? previous_utility : standard_ProcessUtility)
 			(pstmt, text, read_only, context, params, environment, dest,
 			 completion);
-		og_launcher_release(held);
+		og_launcher_utility_done(pstmt->utilityStmt);
 	}
 	PG_CATCH();
 	{
@@ -155,6 +154,13 @@ emit_log(ErrorData *edata)
 	if (previous_emit_log)
 		previous_emit_log(edata);
 	og_attempt_log(edata);
+}
+
+/* The pool of segments runs low: the worker is to read now. */
+static void
+press_worker(void)
+{
+	og_launcher_wake_worker(MyDatabaseId);
 }
 
 static void
@@ -174,6 +180,7 @@ install_hooks(void)
 	ProcessUtility_hook = process_utility;
 	previous_emit_log = emit_log_hook;
 	emit_log_hook = emit_log;
+	og_journal_pressure_hook = press_worker;
 }
 
 void

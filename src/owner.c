@@ -119,7 +119,7 @@ og_owner_query(OgWatch *watch, const char *sql, int nargs, Oid *types,
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
-	OgOwnerResult result = OG_OWNER_DONE;
+	volatile OgOwnerResult result = OG_OWNER_DONE;
 	Oid			user;
 	int			security;
 

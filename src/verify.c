@@ -87,14 +87,15 @@ og_verify_keys(OgWatch *watch, List *keys, OgPresent **present)
 		return OG_OWNER_FAILED;
 	for (int i = 0; i < n; i++)
 	{
-		char	   *field[OG_MAX_KEYS];
+		List	   *fields = og_keytext_split(list_nth(keys, i), nkeys);
 
-		og_keytext_split(list_nth(keys, i), nkeys, field);
 		for (int k = 0; k < nkeys; k++)
 		{
-			nulls[k * n + i] = field[k] == NULL;
-			if (field[k])
-				values[k * n + i] = CStringGetTextDatum(field[k]);
+			char	   *field = list_nth(fields, k);
+
+			nulls[k * n + i] = field == NULL;
+			if (field)
+				values[k * n + i] = CStringGetTextDatum(field);
 		}
 	}
 	for (int k = 0; k < nkeys; k++)

@@ -1,0 +1,462 @@
+/*
+ * action.c
+ *		What people do about incidents: acknowledge, snooze, resolve.
+ *
+ * Runs in the backend of whoever asks.  Every function checks the rights of
+ * the current role on the incident's relation, does what concerns the order
+ * with his rights, and only for writing order_guard's own tables with those
+ * of the extension's owner; there is no function that writes a record of an
+ * action without doing the action.
+ *
+ * Locks: first the incident's row, then the order's.  The worker skips rows
+ * that are locked, so it never waits for anybody here.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "action_private.h"
+#include "incident_private.h"
+#include "rights.h"
+
+PG_FUNCTION_INFO_V1(og_acknowledge);
+PG_FUNCTION_INFO_V1(og_snooze);
+PG_FUNCTION_INFO_V1(og_resolve);
+PG_FUNCTION_INFO_V1(og_resolve_all);
+
+/*
+ * Runs a statement on order_guard's own tables as their owner.  nulls may be
+ * NULL.
+ */
+static void
+run_as_owner(const char *sql, int nargs, const Oid *types, Datum *args,
+			 const char *nulls)
+{
+	OgRights	saved;
+
+	og_rights_raise(&saved);
+	if (SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), args,
+							  nulls, false, 0) < 0)
+		elog(ERROR, "could not run \"%s\"", sql);
+	og_rights_restore(&saved);
+}
+
+/*
+ * Reads an incident; false if there is none.
+ */
+static bool
+read_case(int64 id, bool lock, OgCase *c)
+{
+	static const Oid types[] = {INT8OID};
+	Datum		arg = Int64GetDatum(id);
+	char	   *sql;
+	bool		found;
+
+	sql = psprintf("SELECT i.kind, i.watch, i.relation, i.relation_name, "
+				   "i.key, i.status, i.state, i.evidence ->> 'pid', "
+				   "i.evidence ->> 'backend_start', "
+				   "i.evidence ->> 'xact_start' "
+				   "FROM order_guard.incident i WHERE i.id = $1%s",
+				   lock ? " FOR UPDATE OF i" : "");
+	run_as_owner(sql, 1, types, &arg, NULL);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		c->id = id;
+		c->kind = og_incident_column(0, 1);
+		c->watch = atoi(og_incident_column(0, 2));
+		c->relation = strtoul(og_incident_column(0, 3), NULL, 10);
+		c->relation_name = og_incident_column(0, 4);
+		c->key = og_incident_column(0, 5);
+		c->status = og_incident_column(0, 6);
+		c->state = og_incident_column(0, 7);
+		c->pid = og_incident_column(0, 8);
+		c->backend_start = og_incident_column(0, 9);
+		c->xact_start = og_incident_column(0, 10);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+static void
+check_may_act(Oid relation, const char *name)
+{
+	if (og_rights_may_act(relation))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 OidIsValid(relation) ?
+			 errmsg("must be owner of table %s", name) :
+			 errmsg("must be superuser")));
+}
+
+/*
+ * Reads an incident that the current role may act on, and locks it unless
+ * nothing is to be changed.  Who may not see it cannot tell it from one that
+ * does not exist, nor lock it.
+ */
+static void
+open_case(int64 id, bool lock, OgCase *c)
+{
+	bool		found = read_case(id, false, c);
+
+	if (found && og_rights_may_see(c->relation))
+	{
+		check_may_act(c->relation, c->relation_name);
+		if (!lock || read_case(id, true, c))
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("incident %lld does not exist", (long long) id)));
+}
+
+static Datum
+text_or_null(const char *text, char *is_null)
+{
+	*is_null = text ? ' ' : 'n';
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/*
+ * Records an action; its id.
+ */
+static int64
+record_action(const OgCase *c, const OgRequest *request,
+			  const OgAnswer *answer)
+{
+	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	TEXTOID, JSONBOID};
+	char		nulls[] = "       ";
+	Datum		args[7];
+	int64		id;
+
+	args[0] = Int64GetDatum(c->id);
+	args[1] = CStringGetTextDatum(request->action);
+	args[2] = CStringGetTextDatum(og_rights_who());
+	args[3] = CStringGetTextDatum(answer->result);
+	args[4] = text_or_null(answer->detail, &nulls[4]);
+	args[5] = text_or_null(request->note, &nulls[5]);
+	args[6] = JsonbPGetDatum(request->args);
+	if (request->args == NULL)
+		nulls[6] = 'n';
+	run_as_owner("INSERT INTO order_guard.action (incident, action, by, "
+				 "result, detail, note, args, done_at) VALUES ($1, $2, $3, "
+				 "$4, $5, $6, coalesce($7, '{}'), CASE WHEN $4 <> 'queued' "
+				 "THEN clock_timestamp() END) RETURNING id",
+				 7, types, args, nulls);
+	id = strtoll(og_incident_column(0, 1), NULL, 10);
+	SPI_freetuptable(SPI_tuptable);
+	return id;
+}
+
+static void
+close_case(const OgCase *c, const char *resolution)
+{
+	static const Oid types[] = {INT8OID, TEXTOID};
+	Datum		args[2];
+
+	args[0] = Int64GetDatum(c->id);
+	args[1] = CStringGetTextDatum(psprintf("%s by %s", resolution,
+										   og_rights_who()));
+	run_as_owner("UPDATE order_guard.incident SET state = 'resolved', "
+				 "closed_at = clock_timestamp(), resolution = $2 "
+				 "WHERE id = $1", 2, types, args, NULL);
+	og_incident_notify("resolved", c->id, c->kind, c->relation_name, c->key);
+}
+
+static void
+close_by_hand(const OgRequest *request, OgAnswer *answer)
+{
+	if (request->dry_run)
+	{
+		answer->result = "would_do";
+		answer->detail = "would close";
+		return;
+	}
+	answer->result = "done";
+	answer->detail = answer->resolution = "closed";
+}
+
+/*
+ * Does what is asked about one incident.
+ */
+static void
+act(int64 incident, const OgRequest *request, OgAnswer *answer)
+{
+	OgCase		c = {0};
+
+	memset(answer, 0, sizeof(*answer));
+	open_case(incident, !request->dry_run, &c);
+	if (strcmp(c.state, "open") != 0)
+	{
+		answer->result = "refused";
+		answer->detail = psprintf("the incident is %s already", c.state);
+	}
+	else if (strcmp(request->action, "close") == 0)
+		close_by_hand(request, answer);
+	else if (strcmp(request->action, "move") == 0)
+		og_action_move(&c, request, answer);
+	else
+		og_action_signal(&c, request, answer);
+	if (request->dry_run)
+		return;
+	answer->id = record_action(&c, request, answer);
+	if (answer->resolution)
+		close_case(&c, answer->resolution);
+}
+
+static void
+put_answer(ReturnSetInfo *rsinfo, int64 incident, const OgAnswer *answer)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	bool		with_incident = rsinfo->setDesc->natts == 4;
+
+	values[0] = Int64GetDatum(incident);
+	values[1] = Int64GetDatum(answer->id);
+	nulls[1] = answer->id == 0;
+	values[2] = CStringGetTextDatum(answer->result);
+	values[3] = answer->detail ? CStringGetTextDatum(answer->detail) : 0;
+	nulls[3] = answer->detail == NULL;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
+						 with_incident ? values : values + 1,
+						 with_incident ? nulls : nulls + 1);
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static void
+refuse_null(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/*
+ * order_guard.resolve(incident bigint, action text, note text, args jsonb)
+ */
+Datum
+og_resolve(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	OgRequest	request = {0};
+	OgAnswer	answer;
+
+	refuse_null(fcinfo, 0, "incident");
+	refuse_null(fcinfo, 1, "action");
+	refuse_null(fcinfo, 3, "args");
+	InitMaterializedSRF(fcinfo, 0);
+	request.action = text_argument(fcinfo, 1);
+	request.note = text_argument(fcinfo, 2);
+	request.args = PG_GETARG_JSONB_P(3);
+	og_request_check(&request);
+	SPI_connect();
+	act(PG_GETARG_INT64(0), &request, &answer);
+	put_answer(rsinfo, PG_GETARG_INT64(0), &answer);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * Does what is asked about one of many: an error refuses this one only.
+ */
+static void
+act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error;
+	OgCase		c = {0};
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		act(incident, request, answer);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		memset(answer, 0, sizeof(*answer));
+		answer->result = "refused";
+		answer->detail = error->message;
+		c.id = incident;
+		if (!request->dry_run)
+			answer->id = record_action(&c, request, answer);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Ids of open incidents of a kind that the current role may act on, oldest
+ * first; a palloc'd array.
+ */
+static int64 *
+find_cases(const char *kind, Oid relation, int max, int *n)
+{
+	static const Oid types[] = {TEXTOID, OIDOID};
+	Datum		args[] = {CStringGetTextDatum(kind),
+	ObjectIdGetDatum(relation)};
+	int64	   *ids;
+
+	*n = 0;
+	run_as_owner("SELECT i.id, i.relation FROM order_guard.incident i "
+				 "WHERE i.state = 'open' AND i.kind = $1 "
+				 "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
+				 2, types, args, NULL);
+	ids = palloc(Min(max, Max(SPI_processed, 1)) * sizeof(int64));
+	for (uint64 i = 0; i < SPI_processed && *n < max; i++)
+	{
+		Oid			one = strtoul(og_incident_column(i, 2), NULL, 10);
+
+		if (og_rights_may_see(one) && og_rights_may_act(one))
+			ids[(*n)++] = strtoll(og_incident_column(i, 1), NULL, 10);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return ids;
+}
+
+static void
+resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
+{
+	Oid			relation = PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2);
+	int			max = PG_GETARG_INT32(5);
+	int64	   *ids;
+	int			n;
+
+	if (max < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max must be at least 1")));
+	if (OidIsValid(relation))
+		check_may_act(relation, get_rel_name(relation));
+	SPI_connect();
+	ids = find_cases(text_argument(fcinfo, 0), relation, max, &n);
+	for (int i = 0; i < n; i++)
+	{
+		OgAnswer	answer;
+
+		CHECK_FOR_INTERRUPTS();
+		act_guarded(ids[i], request, &answer);
+		put_answer((ReturnSetInfo *) fcinfo->resultinfo, ids[i], &answer);
+	}
+	SPI_finish();
+}
+
+/*
+ * order_guard.resolve_all(kind text, action text, relation regclass,
+ * note text, args jsonb, max integer, dry_run boolean)
+ */
+Datum
+og_resolve_all(PG_FUNCTION_ARGS)
+{
+	OgRequest	request = {0};
+
+	refuse_null(fcinfo, 0, "kind");
+	refuse_null(fcinfo, 1, "action");
+	refuse_null(fcinfo, 4, "args");
+	refuse_null(fcinfo, 5, "max");
+	refuse_null(fcinfo, 6, "dry_run");
+	InitMaterializedSRF(fcinfo, 0);
+	request.action = text_argument(fcinfo, 1);
+	request.note = text_argument(fcinfo, 3);
+	request.args = PG_GETARG_JSONB_P(4);
+	request.dry_run = PG_GETARG_BOOL(6);
+	og_request_check(&request);
+	resolve_many(fcinfo, &request);
+	return (Datum) 0;
+}
+
+/*
+ * order_guard.acknowledge(incident bigint, note text)
+ */
+Datum
+og_acknowledge(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT8OID, TEXTOID};
+	OgRequest	request = {.action = "acknowledge"};
+	OgAnswer	answer = {.result = "done"};
+	OgCase		c = {0};
+	Datum		args[2];
+
+	refuse_null(fcinfo, 0, "incident");
+	request.note = text_argument(fcinfo, 1);
+	SPI_connect();
+	open_case(PG_GETARG_INT64(0), true, &c);
+	args[0] = PG_GETARG_DATUM(0);
+	args[1] = CStringGetTextDatum(og_rights_who());
+	run_as_owner("UPDATE order_guard.incident "
+				 "SET acknowledged_at = clock_timestamp(), "
+				 "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
+	record_action(&c, &request, &answer);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * order_guard.snooze(incident bigint, until timestamptz, note text)
+ */
+Datum
+og_snooze(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT8OID, TIMESTAMPTZOID};
+	OgRequest	request = {.action = "snooze"};
+	OgAnswer	answer = {.result = "done"};
+	OgCase		c = {0};
+	Datum		args[2];
+	TimestampTz until;
+
+	refuse_null(fcinfo, 0, "incident");
+	refuse_null(fcinfo, 1, "until");
+	until = PG_GETARG_TIMESTAMPTZ(1);
+	if (TIMESTAMP_NOT_FINITE(until) || until <= GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an incident can be snoozed until a time in the "
+						"future only"),
+				 errhint("To close it call order_guard.resolve().")));
+	request.note = text_argument(fcinfo, 2);
+	SPI_connect();
+	open_case(PG_GETARG_INT64(0), true, &c);
+	if (strcmp(c.state, "open") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("incident %lld is %s already", (long long) c.id,
+						c.state)));
+	args[0] = PG_GETARG_DATUM(0);
+	args[1] = PG_GETARG_DATUM(1);
+	run_as_owner("UPDATE order_guard.incident SET snoozed_until = $2 "
+				 "WHERE id = $1", 2, types, args, NULL);
+	answer.detail = psprintf("until %s", timestamptz_to_str(until));
+	record_action(&c, &request, &answer);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,58 @@
+/*
+ * action_private.h
+ *		What action.c and the single actions share.
+ */
+#ifndef OG_ACTION_PRIVATE_H
+#define OG_ACTION_PRIVATE_H
+
+#include "utils/jsonb.h"
+
+#include "action.h"
+
+/* An incident as an action needs it; the strings are palloc'd. */
+typedef struct OgCase
+{
+	int64		id;
+	char	   *kind;
+	int			watch;
+	Oid			relation;
+	char	   *relation_name;
+	char	   *key;			/* or NULL, as all below */
+	char	   *status;
+	char	   *state;			/* never NULL */
+	char	   *pid;
+	char	   *backend_start;
+	char	   *xact_start;
+} OgCase;
+
+/* What was asked for. */
+typedef struct OgRequest
+{
+	const char *action;
+	const char *note;			/* or NULL */
+	Jsonb	   *args;
+	char	   *to;				/* move: the new status */
+	bool		dry_run;
+} OgRequest;
+
+/* What came of it. */
+typedef struct OgAnswer
+{
+	int64		id;				/* of the action; 0: none was recorded */
+	const char *result;			/* done, moved_on, queued, refused, would_do */
+	char	   *detail;
+	char	   *resolution;		/* if not NULL the incident is resolved */
+} OgAnswer;
+
+/* action_request.c: checks what was asked, raises 22023 */
+extern void og_request_check(OgRequest *request);
+
+/* action_move.c: as the caller, SPI connected */
+extern void og_action_move(const OgCase *c, const OgRequest *request,
+						   OgAnswer *answer);
+
+/* action_backend.c: SPI connected */
+extern void og_action_signal(const OgCase *c, const OgRequest *request,
+							 OgAnswer *answer);
+
+#endif							/* OG_ACTION_PRIVATE_H */

@@ -1,0 +1,94 @@
+/*
+ * action_request.c
+ *		Checks the name of an action and its arguments.
+ *
+ * Runs in backends.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "action_private.h"
+
+static const char *const actions[] = {
+	"close", "move", "cancel_query", "terminate"
+};
+
+static void
+check_name(const char *action)
+{
+	for (int i = 0; i < lengthof(actions); i++)
+		if (strcmp(action, actions[i]) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown action \"%s\"", action),
+			 errhint("Actions are close, move, cancel_query and terminate.")));
+}
+
+static void
+refuse_type(const char *name, const char *type)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("argument \"%s\" must be a %s", name, type)));
+}
+
+/*
+ * Takes one member of args.
+ */
+static void
+take_argument(OgRequest *request, const char *name, const JsonbValue *value)
+{
+	if (strcmp(name, "dry_run") == 0)
+	{
+		if (value->type != jbvBool)
+			refuse_type(name, "boolean");
+		request->dry_run |= value->val.boolean;
+	}
+	else if (strcmp(name, "to") == 0 && strcmp(request->action, "move") == 0)
+	{
+		if (value->type != jbvString)
+			refuse_type(name, "string");
+		request->to = pnstrdup(value->val.string.val, value->val.string.len);
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown argument \"%s\" of action \"%s\"", name,
+						request->action),
+				 errhint("Arguments are dry_run and, of move, to.")));
+}
+
+/*
+ * og_request_check
+ *		Reads the arguments of a request; raises an error for what it does
+ *		not know.
+ */
+void
+og_request_check(OgRequest *request)
+{
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	char	   *name = NULL;
+
+	check_name(request->action);
+	if (!JB_ROOT_IS_OBJECT(request->args))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("args must be a JSON object")));
+	it = JsonbIteratorInit(&request->args->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+			take_argument(request, name, &value);
+	}
+	if (strcmp(request->action, "move") == 0 && request->to == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("action \"move\" needs the argument \"to\""),
+				 errhint("For example: args => '{\"to\": \"CANCELLED\"}'.")));
+}

@@ -1,0 +1,135 @@
+/*
+ * rights.c
+ *		Who may see and do what, and acting as the extension's owner.
+ *
+ * Runs in backends.  People have no privileges on order_guard's tables.  The
+ * functions that write for them are in C: they decide with the rights of the
+ * current role, raise their own for one statement on those tables, and
+ * restore them before anything of the caller's runs.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "rights.h"
+
+PG_FUNCTION_INFO_V1(og_may_see);
+PG_FUNCTION_INFO_V1(og_may_act);
+
+/*
+ * Owner of a relation, InvalidOid if there is no such relation.
+ */
+static Oid
+owner_of(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/*
+ * og_rights_raise
+ *		Lets the extension's owner act until og_rights_restore().
+ */
+void
+og_rights_raise(OgRights *saved)
+{
+	Oid			schema = get_namespace_oid("order_guard", false);
+	Oid			owner = owner_of(get_relname_relid("incident", schema));
+
+	if (!OidIsValid(owner))
+		elog(ERROR, "order_guard.incident is missing");
+	GetUserIdAndSecContext(&saved->user, &saved->context);
+	SetUserIdAndSecContext(owner,
+						   saved->context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->nest = NewGUCNestLevel();
+	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+					  PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * og_rights_restore
+ *		Back to the caller's rights and settings.
+ */
+void
+og_rights_restore(const OgRights *saved)
+{
+	AtEOXact_GUC(false, saved->nest);
+	SetUserIdAndSecContext(saved->user, saved->context);
+}
+
+/*
+ * og_rights_may_see
+ *		May the current role read what is recorded about a relation?  Not
+ *		under row security: nobody knows which rows it would hide.
+ */
+bool
+og_rights_may_see(Oid relation)
+{
+	if (!OidIsValid(relation) || !OidIsValid(owner_of(relation)))
+		return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	return pg_class_aclcheck(relation, GetUserId(),
+							 ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * og_rights_may_act
+ *		May the current role act on incidents of a relation?
+ */
+bool
+og_rights_may_act(Oid relation)
+{
+	Oid			owner = OidIsValid(relation) ? owner_of(relation) : InvalidOid;
+
+	if (!OidIsValid(owner))
+		return superuser();
+	return has_privs_of_role(GetUserId(), owner);
+}
+
+/*
+ * og_rights_who
+ *		Whom the audit names.
+ */
+char *
+og_rights_who(void)
+{
+	char	   *session = GetUserNameFromId(GetSessionUserId(), false);
+
+	if (GetSessionUserId() == GetUserId())
+		return session;
+	return psprintf("%s as %s", session,
+					GetUserNameFromId(GetUserId(), false));
+}
+
+/*
+ * order_guard._may_see(relation oid), order_guard._may_act(relation oid)
+ */
+Datum
+og_may_see(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(og_rights_may_see(PG_GETARG_OID(0)));
+}
+
+Datum
+og_may_act(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(og_rights_may_act(PG_GETARG_OID(0)));
+}
