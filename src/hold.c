@@ -202,7 +202,7 @@ find_database(Node *parsetree)
 	}
 }
 
-/* Notes a hold; NULL if there is no slot for it.  A second one is the first. */
+/* Notes a hold, once; NULL if there is no slot for it. */
 static OgSlot *
 hold(Oid database)
 {
@@ -253,29 +253,6 @@ stop_worker(OgSlot *slot)
 	ConditionVariableCancelSleep();
 }
 
-/*
- * og_launcher_hold_for
- *		Gets the worker out of a statement's way and returns its database, or
- *		InvalidOid.  Waits at most ten seconds; if that was too short, the
- *		statement itself says who is still connected.  May throw (cancel).
- */
-Oid
-og_launcher_hold_for(Node *parsetree)
-{
-	Oid			database;
-	OgSlot	   *slot;
-
-	if (og_slots == NULL || RecoveryInProgress())
-		return InvalidOid;
-	database = find_database(parsetree);
-	if (!OidIsValid(database))
-		return InvalidOid;
-	slot = hold(database);
-	if (slot != NULL)
-		stop_worker(slot);
-	return database;
-}
-
 /* Is this one of the names in DROP EXTENSION? */
 static bool
 drops_extension(DropStmt *statement)
@@ -313,15 +290,14 @@ is_about_extension(Node *parsetree)
 }
 
 /*
- * og_launcher_utility_done
- *		Has the database looked at once this transaction commits, if the
- *		statement may have changed whether the extension is there.
+ * Has this database looked at once the transaction commits.  Done before the
+ * statement, so that the journal of a transaction that creates the extension
+ * and works on orders right away is not taken for an orphan.
  */
-void
-og_launcher_utility_done(Node *parsetree)
+static void
+pin(void)
 {
-	if (og_slots == NULL || !is_about_extension(parsetree) ||
-		pinned != NULL || RecoveryInProgress())
+	if (pinned != NULL)
 		return;
 	register_callback();
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
@@ -331,4 +307,29 @@ og_launcher_utility_done(Node *parsetree)
 	LWLockRelease(og_slots->lock);
 	if (pinned == NULL)
 		og_slot_warn_full();
+}
+
+/*
+ * og_launcher_before_utility
+ *		Gets the worker out of a statement's way, or has a look asked for if
+ *		the statement may change whether the extension is there.  Waits at
+ *		most ten seconds; if that was too short, the statement itself says who
+ *		is still connected.
+ */
+void
+og_launcher_before_utility(Node *parsetree)
+{
+	Oid			database;
+	OgSlot	   *slot;
+
+	if (og_slots == NULL || RecoveryInProgress())
+		return;
+	if (is_about_extension(parsetree))
+		pin();
+	database = find_database(parsetree);
+	if (!OidIsValid(database))
+		return;
+	slot = hold(database);
+	if (slot != NULL)
+		stop_worker(slot);
 }

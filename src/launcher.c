@@ -57,7 +57,7 @@ typedef struct Databases
 static struct
 {
 	MemoryContext round;		/* reset before each round */
-	MemoryContext memory;		/* of the list below, reset when it is remade */
+	MemoryContext memory;		/* of the list below */
 	List	   *absent;			/* databases known to lack the extension */
 	bool		missed[OG_SLOTS];	/* not in pg_database the last time */
 	bool		looked_again[OG_SLOTS]; /* ABSENT, but has a journal */

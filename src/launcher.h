@@ -26,12 +26,9 @@ extern void og_launcher_wake_worker(Oid database);
 extern void og_launcher_poke(Oid database);
 
 /*
- * ProcessUtility, before the statement: DROP, RENAME, TEMPLATE ... of a
- * database.  The hold ends by itself with the top-level transaction.
+ * ProcessUtility, before the statement (afterwards its tree may be gone).
+ * What it does ends by itself with the top-level transaction.  May throw.
  */
-extern Oid	og_launcher_hold_for(Node *parsetree);
-
-/* ProcessUtility, after the statement succeeded */
-extern void og_launcher_utility_done(Node *parsetree);
+extern void og_launcher_before_utility(Node *parsetree);
 
 #endif							/* OG_LAUNCHER_H */

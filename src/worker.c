@@ -11,11 +11,11 @@
  * leave for good) and of this library's version, tick (tick.c), sleep.  An
  * ERROR never ends it: the transaction is aborted, the error is shown in
  * stat_worker and logged once, and the tick is tried again after a while.
- * While it sleeps it holds no transaction, no snapshot and no lock, and answers
- * signals and barriers at once.
+ * While it sleeps it holds no transaction, no snapshot and no lock, and
+ * answers signals and barriers at once.
  *
- * Locks: og_slots->lock, for moments.  After a crash nothing is left of it; the
- * next worker starts from what is in tables and journal.
+ * Locks: og_slots->lock, for moments.  After a crash nothing is left of it;
+ * the next worker starts from what is in tables and journal.
  */
 #include "postgres.h"
 
