@@ -133,11 +133,10 @@ process_utility(PlannedStmt *pstmt, const char *text, bool read_only,
 	PG_TRY();
 	{
 		look_at_utility(pstmt->utilityStmt);
-		og_launcher_hold_for(pstmt->utilityStmt);
+		og_launcher_before_utility(pstmt->utilityStmt);
 		(previous_utility ? previous_utility : standard_ProcessUtility)
 			(pstmt, text, read_only, context, params, environment, dest,
 			 completion);
-		og_launcher_utility_done(pstmt->utilityStmt);
 	}
 	PG_CATCH();
 	{
