@@ -209,6 +209,10 @@ AS 'MODULE_PATHNAME', 'og_views_in_flight';
 COMMENT ON FUNCTION order_guard._in_flight() IS
 'Rows of open transactions that the caller may see, from shared memory.';
 
+-- TEMPORARY
+CREATE FUNCTION order_guard._find_uncommitted(OUT watch integer, OUT relation oid, OUT hash uuid, OUT severity text, OUT status text, OUT amount numeric, OUT customer text, OUT count bigint, OUT since timestamptz, OUT summary text, OUT evidence jsonb) RETURNS SETOF record LANGUAGE sql AS 'SELECT null::int,null::oid,null::uuid,null::text,null::text,null::numeric,null::text,null::bigint,null::timestamptz,null::text,null::jsonb WHERE false';
+-- /TEMPORARY
+
 -- 3  the worker -----------------------------------------------------------
 
 CREATE FUNCTION order_guard.scan(

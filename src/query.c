@@ -21,6 +21,7 @@ void
 og_query_run(OgPlan *plan, int nargs, const Oid *types, Datum *values,
 			 const char *nulls)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int			result;
 
 	if (plan->plan == NULL)
@@ -35,6 +36,8 @@ og_query_run(OgPlan *plan, int nargs, const Oid *types, Datum *values,
 	if (result < 0)
 		elog(ERROR, "could not run \"%s\": %s", plan->sql,
 			 SPI_result_code_string(result));
+	/* SPI leaves us in the context of its connection. */
+	MemoryContextSwitchTo(context);
 }
 
 bool
