@@ -131,11 +131,11 @@ record_result(const char *action, bool sent)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID};
+	const char *detail = sent ? "signal sent" :
+		"the process is not in that transaction any more";
 	Datum		args[] = {Int64GetDatum(strtoll(action, NULL, 10)),
 		CStringGetTextDatum(sent ? "done" : "moved_on"),
-		CStringGetTextDatum(sent ? "signal sent" :
-							"the process is not in that transaction any "
-	"more")};
+	CStringGetTextDatum(detail)};
 
 	og_incident_plan(&plan,
 					 "UPDATE order_guard.action SET result = $2, "

@@ -62,9 +62,13 @@ describe(const Row *row)
 static void
 moved_on(OgAnswer *answer, const OgCase *c, const Row *row)
 {
+	bool		same = row->found && row->status &&
+		strcmp(row->status, c->status) == 0;
+
 	answer->result = "moved_on";
-	answer->detail = psprintf("expected %s, found %s", c->status,
-							  describe(row));
+	answer->detail = psprintf("expected %s, found %s%s", c->status,
+							  describe(row),
+							  same ? " in a changed row" : "");
 }
 
 /*
@@ -101,6 +105,7 @@ og_action_move(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 	char	   *condition;
 	char	   *reached;
 	Row			row;
+	Row			now;
 
 	if (watched == NULL || watched->relation != c->relation)
 	{
@@ -141,10 +146,9 @@ og_action_move(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 		return;
 	}
 	/* READ COMMITTED: this statement sees what was in the way */
-	row = read_row(watched, condition);
-	if (row.found && row.status && strcmp(row.status, c->status) == 0)
-		refuse(answer, "the row changed meanwhile, or a trigger or policy "
-			   "kept it as it is");
+	now = read_row(watched, condition);
+	if (now.found && strcmp(now.xmin, row.xmin) == 0)
+		refuse(answer, "a trigger or a policy kept the row as it is");
 	else
-		moved_on(answer, c, &row);
+		moved_on(answer, c, &now);
 }

@@ -107,8 +107,7 @@ at_transaction_end(XactEvent event, void *arg)
 	npending = 0;
 	og_clear_end(commit);
 	og_event_end(commit);
-	if (!commit)
-		og_storm_forget();
+	og_storm_end(commit);
 }
 
 /*
@@ -125,7 +124,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId id,
 		npending--;
 	og_clear_subabort(id);
 	og_event_subabort(id);
-	og_storm_forget();
+	og_storm_subabort(id);
 }
 
 /*

@@ -45,7 +45,8 @@ extern void og_clear_subabort(SubTransactionId subxact);
 /* storm.c; pending is sorted by watch, kind and order of report */
 extern void og_storm_fold(OgPending **pending, int n);
 extern void og_storm_write(void);
-extern void og_storm_forget(void);
+extern void og_storm_end(bool commit);
+extern void og_storm_subabort(SubTransactionId subxact);
 
 /* announce.c */
 extern void og_event_add(const char *event, int row);

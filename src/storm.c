@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -64,15 +65,37 @@ static MemoryContext storm_context = NULL;
 static List *storms = NIL;
 static HTAB *members = NULL;
 static bool loaded = false;
+/* the latest sub-transaction that changed any of the above; 0: committed */
+static SubTransactionId touched = InvalidSubTransactionId;
+
+static void
+touch(void)
+{
+	touched = Max(touched, GetCurrentSubTransactionId());
+}
 
 /*
- * og_storm_forget
- *		What is known here may not be true any more.  Cannot fail.
+ * og_storm_end
+ *		The transaction ends: if it is rolled back, what it changed here is
+ *		not true any more.  Cannot fail.
  */
 void
-og_storm_forget(void)
+og_storm_end(bool commit)
 {
-	loaded = false;
+	if (!commit && touched != InvalidSubTransactionId)
+		loaded = false;
+	touched = InvalidSubTransactionId;
+}
+
+/*
+ * og_storm_subabort
+ *		The same for a sub-transaction and all within it.
+ */
+void
+og_storm_subabort(SubTransactionId subxact)
+{
+	if (touched >= subxact)
+		loaded = false;
 }
 
 static TimestampTz
@@ -192,8 +215,10 @@ drop_over(void)
 
 	foreach(cell, storms)
 	{
-		if (((Storm *) lfirst(cell))->over)
-			storms = foreach_delete_current(storms, cell);
+		if (!((Storm *) lfirst(cell))->over)
+			continue;
+		touch();
+		storms = foreach_delete_current(storms, cell);
 	}
 	/* nobody's members: give the memory back */
 	if (storms == NIL && hash_get_num_entries(members) > 0)
@@ -415,6 +440,7 @@ fold_group(OgPending **group, int n)
 
 	if (fresh == 0 || (fresh <= og_storm_threshold && !slim && !rages))
 		return;
+	touch();
 	if (storm == NULL)
 		storm = open_storm(group, n);
 	for (int i = 0; i < n; i++)
@@ -483,6 +509,7 @@ write_storm(Storm *storm)
 
 	if (storm->amount == NULL)
 		nulls[2] = 'n';
+	touch();
 	og_incident_plan(&plan, WRITE_STORM, 5, types);
 	SPI_execute_plan(plan, args, nulls, false, 0);
 	if (SPI_processed > 0)
