@@ -57,7 +57,8 @@ REGRESS := $(strip $(filter setup,$(SQL_TESTS)) \
 	$(filter-out setup,$(SQL_TESTS)))
 REGRESS_OPTS = --inputdir=test --outputdir=.
 ISOLATION := $(call names,test/specs/*.spec)
-ISOLATION_OPTS = --inputdir=test --outputdir=.
+ISOLATION_OPTS = --inputdir=test --outputdir=. \
+	--load-extension=order_guard
 
 EXTRA_CLEAN = results regression.diffs regression.out tmp_check
 

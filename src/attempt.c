@@ -48,6 +48,7 @@ static struct
 	int			queued;			/* rows let through by _itemising() */
 	int			rows;			/* row records written */
 	uint32		candidates;
+	uint32		oldest;			/* candidates before it are not confirmed */
 	uint32		confirmed;		/* where the next confirmation is looked for */
 	SubTransactionId deepest;	/* of the rows not yet rolled back */
 	int			nbulk;
@@ -229,7 +230,8 @@ og_attempt_add_candidate(uint64 content)
 bool
 og_attempt_confirm(uint64 content)
 {
-	uint32		oldest = xact.candidates > RING ? xact.candidates - RING : 0;
+	uint32		oldest = Max(xact.oldest, xact.candidates > RING ?
+							 xact.candidates - RING : 0);
 	uint32		from = Max(xact.confirmed, oldest);
 
 	for (uint32 i = 0; i < xact.candidates - oldest; i++)
@@ -552,6 +554,8 @@ subxact_callback(SubXactEvent event, SubTransactionId mine,
 	record.head.subxact = mine;
 	append_end(&record);
 	xact.deepest = Min(xact.deepest, mine - 1);
+	/* A row that comes later must not pass for one that was rolled back. */
+	xact.oldest = xact.candidates;
 	/* The error was this level's; the next needs one of its own to count. */
 	error.watch = 0;
 }

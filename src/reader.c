@@ -28,7 +28,8 @@ typedef struct XactEntry
 typedef struct SessionEntry
 {
 	uint64		session;
-	OgXact	   *newest;
+	OgXact	   *newest;			/* or NULL */
+	bool		alive;			/* holds a lease */
 } SessionEntry;
 
 typedef struct Parser
@@ -51,6 +52,21 @@ make_table(const char *name, Size key, Size entry)
 					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+static SessionEntry *
+find_session(Parser *parser, uint64 number)
+{
+	bool		found;
+	SessionEntry *session = hash_search(parser->sessions, &number, HASH_ENTER,
+										&found);
+
+	if (!found)
+	{
+		session->newest = NULL;
+		session->alive = false;
+	}
+	return session;
+}
+
 static OgXact *
 find_xact(Parser *parser, uint32 number)
 {
@@ -67,8 +83,8 @@ find_xact(Parser *parser, uint32 number)
 	entry->xact->session = parser->session;
 	entry->xact->newest = true;
 	parser->reading->xacts = lappend(parser->reading->xacts, entry->xact);
-	session = hash_search(parser->sessions, &key.session, HASH_ENTER, &found);
-	if (found)
+	session = find_session(parser, key.session);
+	if (session->newest)
 		session->newest->newest = false;
 	session->newest = entry->xact;
 	return entry->xact;
@@ -98,8 +114,11 @@ confirm_row(OgXact *xact, OgConfirmRecord *record)
 	if (record->candidate >= (uint32) list_length(xact->candidates))
 		return;
 	row = list_nth(xact->candidates, record->candidate);
+	if (row->state != OG_ROW_WAITING)
+		return;
 	row->state = OG_ROW_LIVE;
 	row->xid = record->xid;
+	row->record->head.subxact = record->head.subxact;
 }
 
 /* What is undone when sub-transaction "from" and all below it is. */
@@ -235,6 +254,8 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 		note_place(xact, segment, start);
 		understand(xact, record);
 	}
+	if (segment->state == OG_SEGMENT_LEASED && parser->session)
+		find_session(parser, parser->session->session)->alive = true;
 }
 
 /*
@@ -259,7 +280,13 @@ og_reader_read(Oid database)
 	foreach(cell, reading->segments)
 		parse_segment(&parser, lfirst(cell));
 	foreach(cell, reading->xacts)
-		void_old_candidates(lfirst(cell));
+	{
+		OgXact	   *xact = lfirst(cell);
+
+		void_old_candidates(xact);
+		xact->alive = xact->newest &&
+			find_session(&parser, xact->key.session)->alive;
+	}
 	hash_destroy(parser.sessions);
 	hash_destroy(parser.xacts);
 	return reading;

@@ -51,6 +51,7 @@ typedef struct OgXact
 	List	   *bulk;			/* of OgBulkRecord */
 	List	   *places;			/* of OgPlace: where it starts in each segment */
 	bool		newest;			/* the last one of its session */
+	bool		alive;			/* newest, and its session holds a lease */
 	bool		keep;			/* not to be consumed yet */
 } OgXact;
 

@@ -13,6 +13,8 @@
 #include "access/transam.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "verdict.h"
@@ -62,6 +64,32 @@ ask_log(uint64 value)
 }
 
 /*
+ * Has this transaction been without a session at the last look already?  A
+ * backend that changes its segment is without one for a moment.
+ */
+static bool
+is_abandoned(const OgXactKey *key)
+{
+	static HTAB *suspects = NULL;
+	bool		found;
+
+	if (suspects == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(OgXactKey);
+		control.entrysize = sizeof(OgXactKey);
+		control.hcxt = TopMemoryContext;
+		suspects = hash_create("order_guard suspects", 16, &control,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	hash_search(suspects, key, HASH_ENTER, &found);
+	if (found)
+		hash_search(suspects, key, HASH_REMOVE, NULL);
+	return found;
+}
+
+/*
  * og_verdict
  *		OG_OPEN if it may still end by itself.
  */
@@ -74,7 +102,8 @@ og_verdict(const OgXact *xact)
 
 	if (incarnation == og_journal_incarnation())
 	{
-		if (xact->newest)
+		if (xact->alive ||
+			(xact->newest && !is_abandoned(&xact->key)))
 			return OG_OPEN;
 		return xid == 0 ? OG_LOST : ask_log(xid);
 	}
