@@ -1,0 +1,250 @@
+/*
+ * keytext.c
+ *		Keys as text: writing, taking apart, hashing what a person typed.
+ *
+ * Runs in any backend with the caller's rights.  Values are read by the input
+ * function of the column's base type: a domain's constraints are code of
+ * somebody else, and no key in the table breaks them.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+#include "utils/uuid.h"
+
+#include "compat.h"
+#include "keyhash.h"
+#include "keytext.h"
+
+PG_FUNCTION_INFO_V1(og_keytext_hash);
+PG_FUNCTION_INFO_V1(og_keytext_condition);
+
+/* A field as a row's output shows it. */
+static void
+append_field(StringInfo text, const char *field)
+{
+	bool		quote;
+
+	if (field == NULL)
+		return;
+	quote = field[0] == '\0' || strpbrk(field, "\"\\(), \t\n\r\v\f") != NULL;
+	if (quote)
+		appendStringInfoChar(text, '"');
+	for (; *field; field++)
+	{
+		if (*field == '"' || *field == '\\')
+			appendStringInfoChar(text, *field);
+		appendStringInfoChar(text, *field);
+	}
+	if (quote)
+		appendStringInfoChar(text, '"');
+}
+
+char *
+og_keytext_join(char **fields, int n)
+{
+	StringInfoData text;
+
+	if (n < 2)
+		return n == 0 ? NULL : fields[0];
+	initStringInfo(&text);
+	for (int i = 0; i < n; i++)
+	{
+		appendStringInfoChar(&text, i == 0 ? '(' : ',');
+		append_field(&text, fields[i]);
+	}
+	appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+static void
+refuse(const char *key, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("malformed key: \"%s\"", key),
+			 errdetail_internal("%s", why)));
+}
+
+/* One field by the rules of row input; *next then is behind it. */
+static char *
+next_field(const char *key, const char **next)
+{
+	const char *c = *next;
+	bool		quoted = false;
+	StringInfoData buf;
+
+	if (*c == ',' || *c == ')')
+		return NULL;
+	initStringInfo(&buf);
+	for (; quoted || (*c != ',' && *c != ')'); c++)
+	{
+		if (*c == '\\')
+			c++;
+		else if (*c == '"' && quoted && c[1] == '"')
+			c++;
+		else if (*c == '"')
+		{
+			quoted = !quoted;
+			continue;
+		}
+		if (*c == '\0')
+			refuse(key, "It ends too early.");
+		appendStringInfoChar(&buf, *c);
+	}
+	*next = c;
+	return buf.data;
+}
+
+List *
+og_keytext_split(const char *key, int n)
+{
+	const char *c = key;
+	List	   *fields = NIL;
+
+	if (n == 1)
+		return list_make1(pstrdup(key));
+	if (*c != '(')
+		refuse(key, "A key of several columns looks like (a,b).");
+	do
+	{
+		c++;
+		fields = lappend(fields, next_field(key, &c));
+	} while (*c == ',');
+	if (c[1] != '\0')
+		refuse(key, "Something follows the right parenthesis.");
+	if (list_length(fields) != n)
+		refuse(key, psprintf("It has %d columns, the table's key has %d.",
+							 list_length(fields), n));
+	return fields;
+}
+
+static AttrNumber
+find_column(Oid relation, const char *column)
+{
+	AttrNumber	attnum = get_attnum(relation, column);
+
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of relation \"%s\" does not exist",
+						column, get_rel_name(relation)),
+				 errhint("Call order_guard.watch() again.")));
+	return attnum;
+}
+
+/* The equality of a type, as its default btree operator class has it. */
+static char *
+equality(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type %s has no equality operator",
+						format_type_be(type))));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)",
+					quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+void
+og_keytext_compare(StringInfo buf, Oid relation, const char *column,
+				   const char *value)
+{
+	AttrNumber	attnum = find_column(relation, column);
+	Oid			type = getBaseType(get_atttype(relation, attnum));
+
+	if (value == NULL)
+		appendStringInfo(buf, "%s IS NULL", quote_identifier(column));
+	else
+		appendStringInfo(buf, "%s %s %s::%s", quote_identifier(column),
+						 equality(type), quote_literal_cstr(value),
+						 format_type_extended(type, -1,
+											  FORMAT_TYPE_TYPEMOD_GIVEN |
+											  FORMAT_TYPE_FORCE_QUALIFY));
+}
+
+/* Adds one column to the hash, from its text. */
+static void
+hash_field(OgKeyHash *hash, Oid relation, const char *column,
+		   const char *field)
+{
+	Oid			type;
+	Oid			collation;
+	int32		typmod;
+	int16		length;
+	bool		byval;
+	Datum		value = (Datum) 0;
+
+	get_atttypetypmodcoll(relation, find_column(relation, column),
+						  &type, &typmod, &collation);
+	get_typlenbyval(type, &length, &byval);
+	if (field != NULL)
+	{
+		Oid			base = getBaseTypeAndTypmod(type, &typmod);
+		Oid			input;
+		Oid			param;
+
+		getTypeInputInfo(base, &input, &param);
+		value = OidInputFunctionCall(input, unconstify(char *, field), param,
+									 typmod);
+	}
+	og_keyhash_add(hash, value, field == NULL, type, length, byval);
+}
+
+/*
+ * order_guard._key_hash(relation oid, columns name[], key text) returns uuid:
+ * the identity that capture gives to this key.
+ */
+Datum
+og_keytext_hash(PG_FUNCTION_ARGS)
+{
+	Oid			relation = PG_GETARG_OID(0);
+	ArrayType  *columns = PG_GETARG_ARRAYTYPE_P(1);
+	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
+	Datum	   *names;
+	int			n;
+	List	   *fields;
+	OgKeyHash	hash;
+
+	deconstruct_array(columns, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+					  &names, NULL, &n);
+	fields = og_keytext_split(text_to_cstring(PG_GETARG_TEXT_PP(2)), n);
+	og_keyhash_begin(&hash);
+	for (int i = 0; i < n; i++)
+		hash_field(&hash, relation, NameStr(*DatumGetName(names[i])),
+				   list_nth(fields, i));
+	memcpy(uuid->data, hash.half, UUID_LEN);
+	PG_RETURN_UUID_P(uuid);
+}
+
+/*
+ * order_guard._column_condition(relation oid, "column" name, value text)
+ * returns text: a condition for a WHERE clause.
+ */
+Datum
+og_keytext_condition(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	og_keytext_compare(&buf, PG_GETARG_OID(0),
+					   NameStr(*PG_GETARG_NAME(1)),
+					   text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	PG_RETURN_TEXT_P(cstring_to_text(buf.data));
+}

@@ -1,0 +1,27 @@
+/*
+ * keytext.h
+ *		Keys as text: of one column its value, of several the row's, "(a,b)".
+ */
+#ifndef OG_KEYTEXT_H
+#define OG_KEYTEXT_H
+
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+
+/* n fields, NULL for nulls; NULL if there are none */
+extern char *og_keytext_join(char **fields, int n);
+
+/*
+ * The fields of a key of n columns, NULL for nulls, in the current memory
+ * context.  Raises 22P02 if the text is not such a row.
+ */
+extern List *og_keytext_split(const char *key, int n);
+
+/*
+ * Appends "column OPERATOR(pg_catalog.=) 'value'::type", which an index can
+ * serve and no search_path changes; IS NULL for NULL.
+ */
+extern void og_keytext_compare(StringInfo buf, Oid relation,
+							   const char *column, const char *value);
+
+#endif							/* OG_KEYTEXT_H */
