@@ -369,11 +369,15 @@ CREATE TYPE order_guard._trace AS (
 
 CREATE FUNCTION order_guard._journal_trace(w order_guard._visible_watch,
 	hash uuid, token text)
-RETURNS order_guard._trace LANGUAGE sql VOLATILE
+RETURNS order_guard._trace LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t order_guard._trace;
+BEGIN
 	-- what is open now, else what was undone last
 	SELECT s.outcome, s.operation, s.key, s.status, s.sqlstate, s.reason,
 		'journal', NULL, s.pid, s.gid, s.xid, s.at, s.final
+	INTO t
 	FROM (
 		SELECT 1 AS rank, 'in_flight' AS outcome, false AS final, f.operation, f.key,
 			coalesce(f.new_status, f.old_status) AS status,
@@ -389,6 +393,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 	WHERE s.watch = w.id AND (s.hash = $2 OR s.token = $3)
 		AND (s.at < w.created_at) IS NOT TRUE
 	ORDER BY s.rank, s.at DESC, s.operation = 'I' DESC LIMIT 1;
+	RETURN t;
+END
 $$;
 COMMENT ON FUNCTION order_guard._journal_trace(order_guard._visible_watch,
 	uuid, text) IS
@@ -396,15 +402,21 @@ COMMENT ON FUNCTION order_guard._journal_trace(order_guard._visible_watch,
 
 CREATE FUNCTION order_guard._attempt_trace(w order_guard._visible_watch,
 	hash uuid, token text)
-RETURNS order_guard._trace LANGUAGE sql VOLATILE
+RETURNS order_guard._trace LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t order_guard._trace;
+BEGIN
 	SELECT a.outcome, left(a.operation, 1), a.key, a.new_status, a.sqlstate,
 		a.reason, 'attempt', NULL, a.pid, a.gid, a.xid, a.ended_at, true
+	INTO t
 	FROM order_guard.attempts a
 	WHERE a.watch = w.id AND (a.hash = $2 OR a.token = $3)
 		AND (a.ended_at < w.created_at) IS NOT TRUE
 	ORDER BY a.ended_at DESC NULLS LAST, a.operation = 'INSERT' DESC,
 		a.id DESC LIMIT 1;
+	RETURN t;
+END
 $$;
 COMMENT ON FUNCTION order_guard._attempt_trace(order_guard._visible_watch,
 	uuid, text) IS
