@@ -5,6 +5,7 @@
 #ifndef OG_COMPAT_H
 #define OG_COMPAT_H
 
+#include "access/transam.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 
@@ -14,8 +15,10 @@
 
 #if PG_VERSION_NUM >= 170000
 #define OG_MY_PROCNO ((int) MyProcNumber)
+#define OG_OLDEST_CLOG_XID (TransamVariables->oldestClogXid)
 #else
 #define OG_MY_PROCNO ((int) MyProc->pgprocno)
+#define OG_OLDEST_CLOG_XID (ShmemVariableCache->oldestClogXid)
 #endif
 
 #if PG_VERSION_NUM >= 170000

@@ -17,6 +17,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "keytext.h"
 #include "reader.h"
 
 typedef struct XactEntry
@@ -424,27 +425,6 @@ og_reader_value(OgRowRecord *row, OgValueRole role)
 	return NULL;
 }
 
-/* A field as a row's output shows it. */
-static void
-append_field(StringInfo text, const char *field)
-{
-	bool		quote;
-
-	if (field == NULL)
-		return;
-	quote = field[0] == '\0' || strpbrk(field, "\"\\(), \t\n\r\v\f") != NULL;
-	if (quote)
-		appendStringInfoChar(text, '"');
-	for (; *field; field++)
-	{
-		if (*field == '"' || *field == '\\')
-			appendStringInfoChar(text, *field);
-		appendStringInfoChar(text, *field);
-	}
-	if (quote)
-		appendStringInfoChar(text, '"');
-}
-
 /*
  * og_reader_key
  *		The key as text: of one column its output, of several the row's.
@@ -455,7 +435,6 @@ og_reader_key(OgRowRecord *row)
 	OgValue    *value = NULL;
 	char	   *field[OG_MAX_KEYS];
 	int			n = 0;
-	StringInfoData text;
 
 	for (int i = 0; i < row->nvalues && n < OG_MAX_KEYS; i++)
 	{
@@ -465,14 +444,5 @@ og_reader_key(OgRowRecord *row)
 		if (value->role == OG_VALUE_KEY)
 			field[n++] = value_text(value);
 	}
-	if (n < 2)
-		return n == 0 ? NULL : field[0];
-	initStringInfo(&text);
-	for (int i = 0; i < n; i++)
-	{
-		appendStringInfoChar(&text, i == 0 ? '(' : ',');
-		append_field(&text, field[i]);
-	}
-	appendStringInfoChar(&text, ')');
-	return text.data;
+	return og_keytext_join(field, n);
 }

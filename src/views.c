@@ -14,14 +14,18 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
+#include "utils/wait_event.h"
 #include "utils/xid8.h"
 
 #include "compat.h"
@@ -29,6 +33,8 @@
 #include "views.h"
 
 PG_FUNCTION_INFO_V1(og_views_in_flight);
+PG_FUNCTION_INFO_V1(og_views_in_flight_suspect);
+PG_FUNCTION_INFO_V1(og_views_may_see_uncommitted);
 
 static bool
 may_see_one(Oid relation)
@@ -62,15 +68,24 @@ og_views_may_see(Oid relation)
 	return false;
 }
 
-static void
-set_text(Datum *values, bool *nulls, int column, const char *text)
+/*
+ * order_guard._may_see_uncommitted(relation oid) returns boolean
+ */
+Datum
+og_views_may_see_uncommitted(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(og_views_may_see(PG_GETARG_OID(0)));
+}
+
+void
+og_views_set_text(Datum *values, bool *nulls, int column, const char *text)
 {
 	nulls[column] = text == NULL;
 	values[column] = text ? CStringGetTextDatum(text) : (Datum) 0;
 }
 
-static Datum
-hash_datum(const uint8 *hash)
+Datum
+og_views_hash_datum(const uint8 *hash)
 {
 	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
 
@@ -78,37 +93,120 @@ hash_datum(const uint8 *hash)
 	return UUIDPGetDatum(uuid);
 }
 
+/*
+ * Several records of one key in one transaction are one piece of work: the
+ * status before the first, what the last one left.
+ */
+typedef struct NetKey
+{
+	OgXactKey	xact;
+	uint32		watch;
+	uint32		state;
+	uint8		hash[16];
+} NetKey;
+
+typedef struct NetRow
+{
+	NetKey		key;
+	OgRow	   *first;
+	OgRow	   *last;
+} NetRow;
+
+static HTAB *
+make_net(void)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(NetKey);
+	control.entrysize = sizeof(NetRow);
+	control.hcxt = CurrentMemoryContext;
+	return hash_create("order_guard net rows", 256, &control,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Adds a row to what its key has; a NetRow if it is the first one. */
+static NetRow *
+add_net(HTAB *net, OgXact *xact, OgRow *row)
+{
+	NetKey		key = {0};
+	NetRow	   *entry;
+	bool		found;
+
+	key.xact = xact->key;
+	key.watch = row->record->watch;
+	key.state = row->state;
+	memcpy(key.hash, row->record->hash, sizeof(key.hash));
+	entry = hash_search(net, &key, HASH_ENTER, &found);
+	entry->last = row;
+	if (found)
+		return NULL;
+	entry->first = row;
+	return entry;
+}
+
+/* What several operations amount to; 0: nothing. */
+static char
+net_operation(char first, char last)
+{
+	if (first == 'I')
+		return last == 'D' ? '\0' : 'I';
+	return last == 'I' ? 'U' : last;
+}
+
+static const char *
+part_name(OgRowState state)
+{
+	switch (state)
+	{
+		case OG_ROW_LIVE:
+			return "holds";
+		case OG_ROW_WAITING:
+			return "waits";
+		default:
+			return "refused";
+	}
+}
+
 #define IN_FLIGHT_COLUMNS 21
 
-/* One row of an open transaction; column order as in the SQL declaration. */
+/* One order of an open transaction; columns as in the SQL declaration. */
 static void
-put_row(ReturnSetInfo *result, OgXact *xact, OgRow *row)
+put_net(ReturnSetInfo *result, OgXact *xact, NetRow *net)
 {
 	Datum		values[IN_FLIGHT_COLUMNS] = {0};
 	bool		nulls[IN_FLIGHT_COLUMNS] = {0};
-	OgRowRecord *record = row->record;
-	char		operation[2] = {record->operation, '\0'};
+	OgRowRecord *first = net->first->record;
+	OgRowRecord *last = net->last->record;
+	char		operation[2] = {0};
 
+	operation[0] = net_operation(first->operation, last->operation);
+	if (operation[0] == '\0')
+		return;
 	values[0] = Int64GetDatum((int64) xact->key.session);
 	values[1] = Int64GetDatum((int64) xact->key.xact);
-	values[2] = Int32GetDatum(record->watch);
-	values[3] = ObjectIdGetDatum(record->relation);
-	set_text(values, nulls, 4, og_reader_key(record));
-	values[5] = hash_datum(record->hash);
-	set_text(values, nulls, 6, operation);
-	set_text(values, nulls, 7, og_reader_value(record, OG_VALUE_OLD_STATUS));
-	set_text(values, nulls, 8, og_reader_value(record, OG_VALUE_NEW_STATUS));
-	set_text(values, nulls, 9, og_reader_value(record, OG_VALUE_TOKEN));
-	set_text(values, nulls, 10, og_reader_value(record, OG_VALUE_AMOUNT));
-	set_text(values, nulls, 11, og_reader_value(record, OG_VALUE_CUSTOMER));
-	set_text(values, nulls, 12, row->state == OG_ROW_LIVE ? "holds" : "waits");
+	values[2] = Int32GetDatum(last->watch);
+	values[3] = ObjectIdGetDatum(last->relation);
+	og_views_set_text(values, nulls, 4, og_reader_key(last));
+	values[5] = og_views_hash_datum(last->hash);
+	og_views_set_text(values, nulls, 6, operation);
+	og_views_set_text(values, nulls, 7,
+					  og_reader_value(first, OG_VALUE_OLD_STATUS));
+	og_views_set_text(values, nulls, 8,
+					  og_reader_value(last, OG_VALUE_NEW_STATUS));
+	og_views_set_text(values, nulls, 9, og_reader_value(last, OG_VALUE_TOKEN));
+	og_views_set_text(values, nulls, 10,
+					  og_reader_value(last, OG_VALUE_AMOUNT));
+	og_views_set_text(values, nulls, 11,
+					  og_reader_value(last, OG_VALUE_CUSTOMER));
+	og_views_set_text(values, nulls, 12, part_name(net->last->state));
 	values[13] = Int32GetDatum(xact->session->pid);
 	values[14] = TimestampTzGetDatum(xact->session->backend_start);
-	nulls[15] = row->xid == 0;
-	values[15] = FullTransactionIdGetDatum(FullTransactionIdFromU64(row->xid));
+	nulls[15] = net->last->xid == 0;
+	values[15] =
+		FullTransactionIdGetDatum(FullTransactionIdFromU64(net->last->xid));
 	nulls[16] = xact->begin == NULL;
 	values[16] = TimestampTzGetDatum(xact->begin ? xact->begin->start : 0);
-	values[17] = TimestampTzGetDatum(record->at);
+	values[17] = TimestampTzGetDatum(last->at);
 	values[18] = ObjectIdGetDatum(xact->session->role);
 	nulls[19] = xact->begin == NULL;
 	values[19] = Int32GetDatum(xact->begin ? xact->begin->open_threshold : 0);
@@ -125,7 +223,8 @@ put_bulk(ReturnSetInfo *result, OgXact *xact, OgBulkRecord *bulk)
 
 	memset(nulls, true, sizeof(nulls));
 	nulls[0] = nulls[1] = nulls[2] = nulls[12] = nulls[13] = nulls[14] =
-		nulls[16] = nulls[19] = nulls[20] = false;
+		nulls[18] = nulls[20] = false;
+	nulls[16] = nulls[19] = xact->begin == NULL;
 	values[0] = Int64GetDatum((int64) xact->key.session);
 	values[1] = Int64GetDatum((int64) xact->key.xact);
 	values[2] = Int32GetDatum(bulk->watch);
@@ -133,59 +232,137 @@ put_bulk(ReturnSetInfo *result, OgXact *xact, OgBulkRecord *bulk)
 	values[13] = Int32GetDatum(xact->session->pid);
 	values[14] = TimestampTzGetDatum(xact->session->backend_start);
 	values[16] = TimestampTzGetDatum(xact->begin ? xact->begin->start : 0);
+	values[18] = ObjectIdGetDatum(xact->session->role);
 	values[19] = Int32GetDatum(xact->begin ? xact->begin->open_threshold : 0);
 	values[20] = Int64GetDatum((int64) pg_atomic_read_u64(&bulk->rows));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/*
+ * og_views_backend
+ *		The process that wrote for a session, or NULL if it is gone.
+ */
+PGPROC *
+og_views_backend(const OgSessionRecord *session)
+{
+	PGPROC	   *proc;
+
+	if (session->incarnation != og_journal_incarnation() ||
+		session->procno < 0 || session->procno >= ProcGlobal->allProcCount)
+		return NULL;
+	proc = &ProcGlobal->allProcs[session->procno];
+	return proc->pid == session->pid ? proc : NULL;
+}
+
+/*
+ * og_views_waits
+ *		Does this process wait for a heavyweight lock?
+ */
+bool
+og_views_waits(const PGPROC *proc)
+{
+	return (*(volatile const uint32 *) &proc->wait_event_info & 0xFF000000) ==
+		PG_WAIT_LOCK;
+}
+
+/*
+ * A backend that waits for its client's next statement does not wait with a
+ * candidate of the last one: that one was skipped.
+ */
+static bool
+is_idle(const PGPROC *proc)
+{
+	return *(volatile const uint32 *) &proc->wait_event_info ==
+		WAIT_EVENT_CLIENT_READ;
+}
+
 static void
-put_xact(ReturnSetInfo *result, OgXact *xact)
+put_xact(ReturnSetInfo *result, OgXact *xact, HTAB *net, bool idle)
 {
 	Oid			relation = InvalidOid;
-	bool		visible = false;
+	bool		visible = superuser();
+	List	   *rows = NIL;
 	ListCell   *cell;
 
 	foreach(cell, xact->rows)
 	{
 		OgRow	   *row = lfirst(cell);
+		NetRow	   *entry;
 
-		if (row->state != OG_ROW_LIVE && row->state != OG_ROW_WAITING)
+		if (row->state != OG_ROW_LIVE && row->state != OG_ROW_REFUSED &&
+			(row->state != OG_ROW_WAITING || idle))
 			continue;
 		if (relation != row->record->relation)
 		{
 			relation = row->record->relation;
 			visible = og_views_may_see(relation);
 		}
-		if (visible)
-			put_row(result, xact, row);
+		entry = visible ? add_net(net, xact, row) : NULL;
+		if (entry)
+			rows = lappend(rows, entry);
 	}
+	foreach(cell, rows)
+		put_net(result, xact, lfirst(cell));
+	/* Which of its tables were filled in bulk is seen with the last row's. */
 	if (!visible)
 		return;
 	foreach(cell, xact->bulk)
 		put_bulk(result, xact, lfirst(cell));
 }
 
+static bool
+is_suspect(OgXact *xact, const PGPROC *proc, TimestampTz now)
+{
+	return xact->begin == NULL || og_views_waits(proc) ||
+		TimestampDifferenceExceeds(xact->begin->start, now,
+								   xact->begin->open_threshold);
+}
+
+static void
+put_open(ReturnSetInfo *result, bool only_suspect)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HTAB	   *net = make_net();
+	ListCell   *cell;
+
+	foreach(cell, og_reader_read(MyDatabaseId)->xacts)
+	{
+		OgXact	   *xact = lfirst(cell);
+		PGPROC	   *proc;
+
+		CHECK_FOR_INTERRUPTS();
+		if (xact->end != NULL || !xact->newest)
+			continue;
+		proc = og_views_backend(xact->session);
+		if (proc != NULL && (!only_suspect || is_suspect(xact, proc, now)))
+			put_xact(result, xact, net, is_idle(proc));
+	}
+}
+
 /*
- * order_guard._in_flight(): rows of transactions that are open now, read from
- * shared memory.  Those of an earlier life of the server are the worker's.
+ * order_guard._in_flight(): orders of transactions that are open now, read
+ * from shared memory.  Those of an earlier life of the server are the
+ * worker's.  What backends do is then to be read afresh, too.
  */
 Datum
 og_views_in_flight(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *cell;
-
 	InitMaterializedSRF(fcinfo, 0);
-	if (!og_journal_ready())
-		return (Datum) 0;
-	foreach(cell, og_reader_read(MyDatabaseId)->xacts)
-	{
-		OgXact	   *xact = lfirst(cell);
+	pgstat_clear_backend_activity_snapshot();
+	if (og_journal_ready())
+		put_open((ReturnSetInfo *) fcinfo->resultinfo, false);
+	return (Datum) 0;
+}
 
-		CHECK_FOR_INTERRUPTS();
-		if (xact->end == NULL && xact->newest &&
-			xact->session->incarnation == og_journal_incarnation())
-			put_xact(result, xact);
-	}
+/*
+ * order_guard._in_flight_suspect(): only of those that are older than their
+ * threshold, or wait for a lock.
+ */
+Datum
+og_views_in_flight_suspect(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	if (og_journal_ready())
+		put_open((ReturnSetInfo *) fcinfo->resultinfo, true);
 	return (Datum) 0;
 }

@@ -5,6 +5,17 @@
 #ifndef OG_VIEWS_H
 #define OG_VIEWS_H
 
+#include "storage/proc.h"
+
+#include "journal.h"
+
 extern bool og_views_may_see(Oid relation);
+extern PGPROC *og_views_backend(const OgSessionRecord *session);
+extern bool og_views_waits(const PGPROC *proc);
+
+/* columns of a result */
+extern void og_views_set_text(Datum *values, bool *nulls, int column,
+							  const char *text);
+extern Datum og_views_hash_datum(const uint8 *hash);
 
 #endif							/* OG_VIEWS_H */
