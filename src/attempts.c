@@ -18,6 +18,7 @@
 
 #include "attempts.h"
 #include "query.h"
+#include "reason.h"
 #include "settings.h"
 #include "watch.h"
 
@@ -111,82 +112,6 @@ note_retry(uint64 session, int watch)
 	hash_search(pending, &key, HASH_REMOVE, NULL);
 }
 
-static const char *
-cause_name(uint8 cause)
-{
-	switch (cause)
-	{
-		case OG_CAUSE_ERROR:
-			return "error";
-		case OG_CAUSE_CLIENT:
-			return "rollback";
-		case OG_CAUSE_DISCONNECT:
-			return "disconnect";
-		case OG_CAUSE_CONNECTION_LOST:
-			return "connection lost";
-		case OG_CAUSE_TERMINATED:
-			return "terminated";
-		case OG_CAUSE_CRASH:
-			return "crash";
-		default:
-			return NULL;
-	}
-}
-
-/* The error's message; what it left open is filled with the constraint. */
-static char *
-fill_message(const OgError *error)
-{
-	StringInfoData text;
-	bool		used = false;
-
-	initStringInfo(&text);
-	for (const char *p = error->message; *p; p++)
-	{
-		if (*p != '%' || p[1] == '\0')
-		{
-			appendStringInfoChar(&text, *p);
-			continue;
-		}
-		p += strspn(p + 1, "-+ #0123456789.lz") + 1;
-		if (*p == '%')
-			appendStringInfoChar(&text, '%');
-		else if (!used && error->constraint[0])
-			appendStringInfoString(&text, error->constraint);
-		else
-			appendStringInfoString(&text, "...");
-		used = true;
-		if (*p == '\0')
-			break;
-	}
-	return text.data;
-}
-
-static char *
-describe_reason(const OgError *error)
-{
-	switch (error->cause)
-	{
-		case OG_CAUSE_ERROR:
-		case OG_CAUSE_TERMINATED:
-			if (error->message[0] && strcmp(error->message, "%s") != 0)
-				return fill_message(error);
-			return pstrdup(error->cause == OG_CAUSE_ERROR ?
-						   "the statement or its COMMIT failed" :
-						   "the backend was told to end");
-		case OG_CAUSE_CLIENT:
-			return pstrdup("the client rolled back");
-		case OG_CAUSE_DISCONNECT:
-			return pstrdup("the client closed the connection before COMMIT");
-		case OG_CAUSE_CONNECTION_LOST:
-			return pstrdup("the connection broke before COMMIT");
-		case OG_CAUSE_CRASH:
-			return pstrdup("the server crashed before COMMIT");
-		default:
-			return NULL;
-	}
-}
-
 static void
 set(Datum *values, char *nulls, int column, Datum value)
 {
@@ -235,10 +160,10 @@ set_end(Datum *values, char *nulls, const OgXact *xact, const Draft *draft)
 		set_text(values, nulls, 18, xact->end->gid);
 	else
 	{
-		set_text(values, nulls, 9, cause_name(error->cause));
+		set_text(values, nulls, 9, og_reason_cause(error->cause));
 		if (error->sqlstate)
 			set_text(values, nulls, 10, unpack_sql_state(error->sqlstate));
-		set_text(values, nulls, 11, describe_reason(error));
+		set_text(values, nulls, 11, og_reason_text(error));
 		set_text(values, nulls, 12, error->constraint);
 	}
 	if (at != 0)
@@ -298,8 +223,9 @@ write_draft(OgXact *xact, const Draft *draft)
 	OgWatch    *watch = og_watch_find(draft->watch);
 	TimestampTz judge = judge_at(xact, watch, draft);
 
-	if (watch == NULL || (OidIsValid(draft->relation) &&
-						  !og_watch_covers(watch, draft->relation)))
+	if (watch == NULL || (draft->end && draft->end->at < watch->created) ||
+		(OidIsValid(draft->relation) &&
+		 !og_watch_covers(watch, draft->relation)))
 		return;
 	memset(nulls, 'n', sizeof(nulls));
 	set(values, nulls, 0, Int32GetDatum(draft->watch));

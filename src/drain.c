@@ -203,7 +203,8 @@ apply_committed(OgXact *xact)
 		OgWatch    *watch = og_watch_find(row->record->watch);
 
 		if (watch && row->state == OG_ROW_LIVE &&
-			og_watch_covers(watch, row->record->relation))
+			og_watch_covers(watch, row->record->relation) &&
+			(xact->end == NULL || xact->end->at >= watch->created))
 			apply_row(watch, row->record, xact->end ? xact->end->at :
 					  GetCurrentTimestamp());
 	}

@@ -394,7 +394,8 @@ classify(OgPending **chunk, Datum records)
 
 /*
  * Brings what is open up to date, but touches a row only if that tells
- * something new, or to say now and then that it was seen.
+ * something new, or to say now and then that it was seen: a summary grows
+ * older with each tick.
  */
 static void
 refresh(Datum records)
@@ -407,11 +408,9 @@ refresh(Datum records)
 					 " JOIN order_guard.incident i ON i.watch = n.watch "
 					 "AND i.kind = n.kind AND i.hash = n.hash "
 					 "AND i.state = 'open' WHERE n.summary IS NOT NULL "
-					 "AND ((i.count, i.amount, i.summary, i.status, "
-					 "i.severity, i.evidence) IS DISTINCT FROM (n.count, "
-					 "n.amount, n.summary, n.status, "
-					 "coalesce(n.severity, 'warning'), "
-					 "coalesce(n.evidence, '{}')) OR i.last_seen_at < "
+					 "AND ((i.count, i.amount, i.status, i.severity) "
+					 "IS DISTINCT FROM (n.count, n.amount, n.status, "
+					 "coalesce(n.severity, 'warning')) OR i.last_seen_at < "
 					 "clock_timestamp() - interval '10 s') "
 					 "FOR UPDATE OF i SKIP LOCKED) "
 					 "UPDATE order_guard.incident i SET count = held.count, "

@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "reader.h"
+#include "reason.h"
 #include "views.h"
 
 PG_FUNCTION_INFO_V1(og_recent_attempts);
@@ -50,28 +51,6 @@ row_outcome(const OgXact *xact, const OgRow *row)
 	}
 }
 
-static const char *
-cause_name(int cause)
-{
-	switch (cause)
-	{
-		case OG_CAUSE_ERROR:
-			return "error";
-		case OG_CAUSE_CLIENT:
-			return "client";
-		case OG_CAUSE_DISCONNECT:
-			return "disconnect";
-		case OG_CAUSE_CONNECTION_LOST:
-			return "connection_lost";
-		case OG_CAUSE_TERMINATED:
-			return "terminated";
-		case OG_CAUSE_CRASH:
-			return "crash";
-		default:
-			return NULL;
-	}
-}
-
 /* Columns that tell how it ended; end may be NULL. */
 static void
 set_end(Datum *values, bool *nulls, const OgRow *row, const OgEndRecord *end)
@@ -83,11 +62,11 @@ set_end(Datum *values, bool *nulls, const OgRow *row, const OgEndRecord *end)
 	if (row->state == OG_ROW_REFUSED || row->state == OG_ROW_UNDONE)
 		error = &end->error;
 	og_views_set_text(values, nulls, 11,
-					  error ? cause_name(error->cause) : NULL);
+					  error ? og_reason_cause(error->cause) : NULL);
 	og_views_set_text(values, nulls, 12, error && error->sqlstate ?
 					  unpack_sql_state(error->sqlstate) : NULL);
-	og_views_set_text(values, nulls, 13, error && error->message[0] ?
-					  error->message : NULL);
+	og_views_set_text(values, nulls, 13,
+					  error ? og_reason_text(error) : NULL);
 	og_views_set_text(values, nulls, 14, error && error->constraint[0] ?
 					  error->constraint : NULL);
 	og_views_set_text(values, nulls, 16, end && end->outcome == OG_PREPARED ?

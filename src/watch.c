@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #include "query.h"
 #include "watch.h"
@@ -29,7 +30,7 @@ static OgPlan load_plan = {
 	"s.sweep, s.sweep_leaf, s.sweep_block, s.coverage, "
 	"quote_ident(c.relname), (SELECT format_type(a.atttypid, a.atttypmod) "
 	"FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum > 0 "
-	"AND a.attname = w.token) "
+	"AND a.attname = w.token), w.created_at "
 	"FROM order_guard.watch w "
 	"LEFT JOIN order_guard.watch_state s ON s.watch = w.id "
 	"LEFT JOIN pg_class c ON c.oid = w.relation "
@@ -104,6 +105,7 @@ make_watch(int row)
 	watch->coverage = og_query_text(row, 19);
 	watch->alias = og_query_text(row, 20);
 	watch->token_type = og_query_text(row, 21);
+	watch->created = DatumGetTimestampTz(og_query_datum(row, 22));
 	return watch;
 }
 

@@ -27,6 +27,7 @@ typedef struct OgWatch
 	int			id;
 	Oid			relation;		/* InvalidOid: it was dropped */
 	Oid			owner;
+	TimestampTz created;		/* what ended before is another watch's */
 	char		kind;			/* relkind */
 	char	   *name;			/* schema.table, quoted where it must be */
 	char	   *alias;			/* table, the same */

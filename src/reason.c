@@ -1,0 +1,90 @@
+/*
+ * reason.c
+ *		Why something was rolled back, in words.  Runs in any process.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "reason.h"
+
+/* A cause in a word or two, as attempts show it; NULL: none. */
+const char *
+og_reason_cause(uint8 cause)
+{
+	switch (cause)
+	{
+		case OG_CAUSE_ERROR:
+			return "error";
+		case OG_CAUSE_CLIENT:
+			return "rollback";
+		case OG_CAUSE_DISCONNECT:
+			return "disconnect";
+		case OG_CAUSE_CONNECTION_LOST:
+			return "connection lost";
+		case OG_CAUSE_TERMINATED:
+			return "terminated";
+		case OG_CAUSE_CRASH:
+			return "crash";
+		default:
+			return NULL;
+	}
+}
+
+/* The error's message; what it left open is filled with the constraint. */
+static char *
+fill_message(const OgError *error)
+{
+	StringInfoData text;
+	bool		used = false;
+
+	initStringInfo(&text);
+	for (const char *p = error->message; *p; p++)
+	{
+		if (*p != '%' || p[1] == '\0')
+		{
+			appendStringInfoChar(&text, *p);
+			continue;
+		}
+		p += strspn(p + 1, "-+ #0123456789.lz") + 1;
+		if (*p == '%')
+			appendStringInfoChar(&text, '%');
+		else if (!used && error->constraint[0])
+			appendStringInfoString(&text, error->constraint);
+		else
+			appendStringInfoString(&text, "...");
+		used = true;
+		if (*p == '\0')
+			break;
+	}
+	return text.data;
+}
+
+/*
+ * og_reason_text
+ *		Why something was rolled back, without values; NULL if there is no cause.
+ */
+char *
+og_reason_text(const OgError *error)
+{
+	switch (error->cause)
+	{
+		case OG_CAUSE_ERROR:
+		case OG_CAUSE_TERMINATED:
+			if (error->message[0] && strcmp(error->message, "%s") != 0)
+				return fill_message(error);
+			return pstrdup(error->cause == OG_CAUSE_ERROR ?
+						   "the statement or its COMMIT failed" :
+						   "the backend was told to end");
+		case OG_CAUSE_CLIENT:
+			return pstrdup("the client rolled back");
+		case OG_CAUSE_DISCONNECT:
+			return pstrdup("the client closed the connection before COMMIT");
+		case OG_CAUSE_CONNECTION_LOST:
+			return pstrdup("the connection broke before COMMIT");
+		case OG_CAUSE_CRASH:
+			return pstrdup("the server crashed before COMMIT");
+		default:
+			return NULL;
+	}
+}

@@ -1,0 +1,13 @@
+/*
+ * reason.h
+ *		Why something was rolled back, in words.
+ */
+#ifndef OG_REASON_H
+#define OG_REASON_H
+
+#include "journal.h"
+
+extern const char *og_reason_cause(uint8 cause);
+extern char *og_reason_text(const OgError *error);
+
+#endif							/* OG_REASON_H */
