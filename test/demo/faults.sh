@@ -196,6 +196,7 @@ wait_until_dead()
 	done
 	kill -CONT "$traffic"
 	wait "$traffic" 2>/dev/null || true
+	traffic=
 	close_session till-9
 	wait_for "the server comes back" "SELECT true"
 }

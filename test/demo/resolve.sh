@@ -55,17 +55,18 @@ resolve_orders()
 # What a crash leaves: customers are called, the gateway and the bank asked.
 resolve_crash()
 {
-	local table status
 	show "SELECT result, count(*) FROM order_guard.resolve_all('vanished', 'close',
   note => 'lost in the crash, customers called', dry_run => false) GROUP BY result;"
-	for table in orders=CANCELLED payments=FAILED payouts=SENT; do
-		status=${table#*=}
-		table=${table%=*}
-		[ -n "$(query "SELECT FROM order_guard.incidents WHERE state = 'open'
-			AND relation_name = 'public.$table' LIMIT 1;
-			SELECT 1 FROM order_guard.incidents WHERE state = 'open'
-			AND relation_name = 'public.$table' LIMIT 1")" ] || continue
-		show "SELECT incident, result, detail FROM order_guard.resolve_all('stalled', 'move',
-  '$table', args => '{\"to\": \"$status\"}', dry_run => false);"
-	done
+	move_stalled orders CANCELLED
+	move_stalled payments FAILED
+	move_stalled payouts SENT
+}
+
+move_stalled()
+{
+	[ "$(query "SELECT EXISTS (SELECT FROM order_guard.incidents
+		WHERE state = 'open' AND relation = '$1'::regclass)")" = t ] ||
+		return 0
+	show "SELECT incident, result, detail FROM order_guard.resolve_all('stalled', 'move',
+  relation => '$1', args => '{\"to\": \"$2\"}', dry_run => false);"
 }

@@ -29,20 +29,36 @@ show()
 {
 	printf '\n%s\n' "$1"
 	psql -Xq -v ON_ERROR_STOP=1 -P footer=off -P null=- -P format=wrapped \
-		-P columns=98 -c "$1"
+		-P columns=98 -c "$1" | sed '/^$/d'
+}
+
+# The incidents, one paragraph each.
+show_incidents()
+{
+	local id kind severity summary
+	printf '\nSELECT id, kind, severity, summary FROM order_guard.incidents\n'
+	printf "WHERE state = 'open' ORDER BY id;\n"
+	query "SELECT id, kind, severity, summary FROM order_guard.incidents
+		WHERE state = 'open' ORDER BY id" |
+		while IFS='|' read -r id kind severity summary; do
+			printf '  #%-3s %s%-12s%s %s\n' "$id" "$bold" "$kind" \
+				"$plain" "$severity"
+			fold -s -w 88 <<<"$summary" | sed 's/^/       /'
+		done
 }
 
 show_in_flight()
 {
-	show "SELECT key AS order, operation, part, state, application_name AS who,
-       date_trunc('second', age) AS age, blocked_by
+	show "SELECT relation, key, operation, part, state, application_name AS who,
+  date_trunc('second', age) AS age, blocked_by
 FROM order_guard.in_flight WHERE application_name <> 'shop' ORDER BY pid, key;"
 }
 
-show_incidents()
+show_by_kind()
 {
-	show "SELECT id, kind, severity, amount, summary
-FROM order_guard.incidents WHERE state = 'open' ORDER BY id;"
+	show "SELECT kind, relation, count(*), sum(amount) AS amount, min(key) AS first_key,
+  min(evidence ->> 'reason') AS reason
+FROM order_guard.incidents WHERE state = 'open' GROUP BY 1, 2 ORDER BY 1 DESC, 2;"
 }
 
 show_left()
