@@ -18,6 +18,10 @@ CREATE TABLE demo.open_at_crash (
 	PRIMARY KEY (relation, key)
 );
 
+-- Orders that the shop's customers declined, as the clients note after ROLLBACK.
+-- They are incidents only if the crash comes between that and the retry.
+CREATE TABLE demo.declined (id bigint PRIMARY KEY);
+
 -- An incident of a transaction has its orders in the evidence.
 CREATE VIEW demo.reported AS
 	SELECT i.id, i.kind, i.relation_name AS relation,
@@ -67,7 +71,9 @@ CREATE VIEW demo.unexplained AS
 		WHERE (l.relation, l.key) = (r.relation, r.key)))
 	AND NOT (r.kind = 'vanished' AND EXISTS (
 		SELECT FROM demo.open_at_crash c
-		WHERE (c.relation, c.key) = (r.relation, r.key)));
+		WHERE (c.relation, c.key) = (r.relation, r.key)))
+	AND NOT (r.kind = 'vanished' AND r.relation = 'public.orders' AND EXISTS (
+		SELECT FROM demo.declined d WHERE d.id::text = r.key));
 
 -- Orders that were reported as never placed, and are there.
 CREATE VIEW demo.false_alarm AS

@@ -43,14 +43,14 @@ show_incidents()
 		while IFS='|' read -r id kind severity summary; do
 			printf '  #%-3s %s%-12s%s %s\n' "$id" "$bold" "$kind" \
 				"$plain" "$severity"
-			fold -s -w 88 <<<"$summary" | sed 's/^/       /'
+			fold -s -w 88 <<<"$summary" | sed 's/^/       /; s/ *$//'
 		done
 }
 
 show_in_flight()
 {
-	show "SELECT relation, key, operation, part, state, application_name AS who,
-  date_trunc('second', age) AS age, blocked_by
+	show "SELECT relation, key, operation, part, state, pid, application_name AS who,
+  extract(epoch FROM age)::integer AS seconds, blocked_by
 FROM order_guard.in_flight WHERE application_name <> 'shop' ORDER BY pid, key;"
 }
 
@@ -59,6 +59,14 @@ show_by_kind()
 	show "SELECT kind, relation, count(*), sum(amount) AS amount, min(key) AS first_key,
   min(evidence ->> 'reason') AS reason
 FROM order_guard.incidents WHERE state = 'open' GROUP BY 1, 2 ORDER BY 1 DESC, 2;"
+}
+
+show_lost()
+{
+	show "SELECT count(*) AS reported_lost, count(o.id) AS found_in_table
+FROM order_guard.incidents i LEFT JOIN orders o ON o.id::text = i.key
+WHERE i.relation = 'orders'::regclass AND i.kind = 'vanished'
+  AND i.evidence ->> 'operation' = 'I';"
 }
 
 show_left()
