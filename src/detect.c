@@ -23,6 +23,16 @@ og_detect_hash(unsigned char *hash, const char *what, int watch)
 	memcpy(hash, key.half, 16);
 }
 
+static char *
+two_units(int64 big, const char *big_unit, int64 small,
+		  const char *small_unit)
+{
+	if (small == 0)
+		return psprintf("%d %s", (int) big, big_unit);
+	return psprintf("%d %s %d %s", (int) big, big_unit, (int) small,
+					small_unit);
+}
+
 /*
  * og_detect_age
  *		A length of time as people say it: the two largest units.
@@ -35,13 +45,10 @@ og_detect_age(int64 microseconds)
 	if (seconds < 60)
 		return psprintf("%d s", (int) seconds);
 	if (seconds < 3600)
-		return psprintf("%d min %d s", (int) (seconds / 60),
-						(int) (seconds % 60));
+		return two_units(seconds / 60, "min", seconds % 60, "s");
 	if (seconds < 86400)
-		return psprintf("%d h %d min", (int) (seconds / 3600),
-						(int) (seconds % 3600 / 60));
-	return psprintf("%d d %d h", (int) (seconds / 86400),
-					(int) (seconds % 86400 / 3600));
+		return two_units(seconds / 3600, "h", seconds % 3600 / 60, "min");
+	return two_units(seconds / 86400, "d", seconds % 86400 / 3600, "h");
 }
 
 /* A JSON object of strings; NULL values are left out. */

@@ -90,8 +90,8 @@ report_stalled(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
 	}
 	tracked->overdue = true;
 	incident = make_incident(watch, tracked, present, "stalled");
-	incident.summary = psprintf("order %s of %s has been %s for %s, allowed "
-								"are %s", tracked->key, watch->name,
+	incident.summary = psprintf("order %s of %s is still %s after %s (deadline "
+								"%s)", tracked->key, watch->name,
 								tracked->status,
 								og_detect_age(now - tracked->since), allowed);
 	og_incident_open(&incident);

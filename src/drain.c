@@ -144,6 +144,18 @@ track_status(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 		og_watch_request_sweep(watch->id, "key too long");
 }
 
+/* What the row, which is gone, cannot tell any more. */
+static void
+keep_facts(OgWatch *watch, OgRowRecord *record)
+{
+	OgTracked  *tracked = og_tracker_find(watch->id, record->hash);
+
+	if (tracked)
+		og_tracker_set_facts(tracked,
+							 og_reader_value(record, OG_VALUE_AMOUNT),
+							 og_reader_value(record, OG_VALUE_CUSTOMER));
+}
+
 static void
 apply_delete(OgWatch *watch, OgRowRecord *record)
 {
@@ -159,7 +171,10 @@ apply_delete(OgWatch *watch, OgRowRecord *record)
 	else if (tracked || watch->expression ||
 			 og_watch_deadline(watch,
 							   og_reader_value(record, OG_VALUE_OLD_STATUS)))
+	{
 		examine(watch, record);
+		keep_facts(watch, record);
+	}
 }
 
 static void

@@ -12,6 +12,8 @@
 #include "access/htup_details.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -19,6 +21,8 @@
 #include "compat.h"
 #include "keytext.h"
 #include "reader.h"
+
+#define DIGITS "0123456789"
 
 typedef struct XactEntry
 {
@@ -409,6 +413,60 @@ value_text(OgValue *value)
 	return OidOutputFunctionCall(output, PointerGetDatum(value + 1));
 }
 
+/* Is it a number that fits into numeric, and can be reckoned with? */
+static bool
+is_number(const char *text)
+{
+	const char *p = text + strspn(text, "+-");
+	size_t		before = strspn(p, DIGITS);
+	size_t		after = 0;
+
+	p += before;
+	if (*p == '.')
+		after = strspn(++p, DIGITS);
+	p += after;
+	if (before + after == 0 || before + after > 200)
+		return false;
+	if (*p == 'e' || *p == 'E')
+	{
+		p++;
+		p += *p == '+' || *p == '-';
+		before = strspn(p, DIGITS);
+		if (before < 1 || before > 3)
+			return false;
+		p += before;
+	}
+	return *p == '\0' && strspn(text, "+-") <= 1;
+}
+
+/* An amount as numeric reads it; NULL if the value is none. */
+static char *
+amount_text(OgValue *value)
+{
+	HeapTuple	tuple;
+	Oid			output = InvalidOid;
+	char	   *text;
+
+	if (value->flags & (OG_VALUE_NULL | OG_VALUE_OMITTED | OG_VALUE_CUT))
+		return NULL;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(value->type));
+	if (HeapTupleIsValid(tuple))
+	{
+		output = ((Form_pg_type) GETSTRUCT(tuple))->typoutput;
+		ReleaseSysCache(tuple);
+	}
+	if (output == F_CASH_OUT)	/* would print a currency's sign */
+		return OidOutputFunctionCall(F_NUMERIC_OUT,
+									 DirectFunctionCall1(cash_numeric,
+														 *(Datum *) (value + 1)));
+	text = value_text(value);
+	return text && is_number(text) ? text : NULL;
+}
+
+/*
+ * og_reader_value
+ *		A value as text, NULL for NULL.  An amount is a number, or NULL.
+ */
 char *
 og_reader_value(OgRowRecord *row, OgValueRole role)
 {
@@ -420,7 +478,8 @@ og_reader_value(OgRowRecord *row, OgValueRole role)
 		if (value == NULL)
 			return NULL;
 		if (value->role == role)
-			return value_text(value);
+			return role == OG_VALUE_AMOUNT ? amount_text(value) :
+				value_text(value);
 	}
 	return NULL;
 }
