@@ -1138,8 +1138,8 @@ $$;
 
 CREATE VIEW order_guard.watches WITH (security_barrier) AS
 SELECT w.relation,
-	coalesce(format('%I.%I', n.nspname, c.relname), w.relation::oid::text)
-		AS relation_name,
+	coalesce(quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+		w.relation::oid::text) AS relation_name,
 	w.key, w.status, w.deadlines, w.terminal, w.since, w.token, w.amount,
 	w.customer, w.options,
 	coalesce(s.sweep = 'watch', false) AS loading,
@@ -2532,6 +2532,17 @@ BEGIN
 		FROM order_guard.attempts a
 		WHERE a.relation::oid = explain.relation::oid
 			AND a.key = explain.key
+		UNION ALL
+		SELECT f.xact_start, 'in flight',
+			jsonb_strip_nulls(jsonb_build_object('operation', f.operation,
+				'part', f.part, 'old_status', f.old_status,
+				'new_status', f.new_status, 'token', f.token,
+				'usename', f.usename, 'pid', f.pid,
+				'application_name', f.application_name,
+				'state', f.state, 'blocked_by', f.blocked_by))
+		FROM order_guard.in_flight f
+		WHERE f.relation::oid = explain.relation::oid
+			AND f.key = explain.key
 		UNION ALL
 		SELECT i.opened_at, 'incident opened',
 			jsonb_strip_nulls(jsonb_build_object('incident', i.id,

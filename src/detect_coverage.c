@@ -72,8 +72,13 @@ report(const OgWatch *watch, const char *gap)
 	og_detect_hash(incident.hash, "coverage", watch->id);
 	incident.since = GetCurrentTimestamp();
 	incident.evidence = og_detect_json(names, &gap, 1);
-	incident.summary = psprintf("work on %s may have gone unseen: %s",
-								watch->name, gap);
+	if (OidIsValid(watch->relation))
+		incident.summary = psprintf("work on %s may have gone unseen: %s",
+									watch->name, gap);
+	else
+		incident.summary = psprintf("the watched table with OID %s was "
+									"dropped; order_guard.unwatch(%s) "
+									"forgets it", watch->name, watch->name);
 	og_incident_open(&incident);
 }
 

@@ -158,9 +158,13 @@ report_backlog(OgWatch *watch, TimestampTz now)
 	incident.count = count;
 	incident.since = now;
 	incident.evidence = "{\"backlog\": true}";
-	incident.summary = psprintf(UINT64_FORMAT " orders of %s were past their "
-								"deadline already when it was first watched",
-								count, watch->name);
+	incident.summary = psprintf(UINT64_FORMAT " %s of %s that %s there before "
+								"it was watched %s past %s deadline; "
+								"order_guard.stalled lists them", count,
+								count == 1 ? "order" : "orders", watch->name,
+								count == 1 ? "was" : "were",
+								count == 1 ? "is" : "are",
+								count == 1 ? "its" : "their");
 	og_incident_open(&incident);
 }
 

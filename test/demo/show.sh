@@ -20,7 +20,10 @@ tell()
 give_up()
 {
 	printf '%s%s%s\n' "$red" "$*" "$plain" >&2
-	[ -z "${PGHOST:-}" ] || tail -n 20 "$PGHOST/server.log" >&2
+	if [ -n "${PGHOST:-}" ]; then
+		psql -XqAt -F ' ' -c "SELECT 'missed:', * FROM demo.missed" >&2 || true
+		tail -n 5 "$PGHOST/server.log" >&2
+	fi
 	exit 1
 }
 
