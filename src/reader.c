@@ -65,11 +65,8 @@ find_xact(Parser *parser, uint32 number)
 	entry->xact = palloc0(sizeof(OgXact));
 	entry->xact->key = key;
 	entry->xact->session = parser->session;
-	entry->xact->newest = true;
 	parser->reading->xacts = lappend(parser->reading->xacts, entry->xact);
-	session = hash_search(parser->sessions, &key.session, HASH_ENTER, &found);
-	if (found)
-		session->newest->newest = false;
+	session = hash_search(parser->sessions, &key.session, HASH_ENTER, NULL);
 	session->newest = entry->xact;
 	return entry->xact;
 }
@@ -237,6 +234,24 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 	}
 }
 
+/* A session that goes on holds a segment. */
+static void
+find_newest(Parser *parser)
+{
+	ListCell   *cell;
+
+	foreach(cell, parser->reading->segments)
+	{
+		OgSegmentCopy *segment = lfirst(cell);
+		SessionEntry *session = hash_search(parser->sessions,
+											&segment->session, HASH_FIND,
+											NULL);
+
+		if (session)
+			session->newest->newest = true;
+	}
+}
+
 /*
  * og_reader_read
  *		Reads what a database's journal holds and nobody has consumed.
@@ -258,6 +273,7 @@ og_reader_read(Oid database)
 								 sizeof(uint64), sizeof(SessionEntry));
 	foreach(cell, reading->segments)
 		parse_segment(&parser, lfirst(cell));
+	find_newest(&parser);
 	foreach(cell, reading->xacts)
 		void_old_candidates(lfirst(cell));
 	hash_destroy(parser.sessions);

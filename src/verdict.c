@@ -1,6 +1,6 @@
 /*
  * verdict.c
- *		What became of a transaction whose outcome is not in the journal.
+ *		What became of a transaction that the journal alone does not tell.
  *
  * Runs in the worker.  Transaction ids are used again after a crash, so an id
  * alone says nothing about a transaction of an earlier life of the server: it
@@ -17,12 +17,14 @@
 #include "compat.h"
 #include "verdict.h"
 
-/* The id of a transaction: the first of its rows that has one. */
+/* The id of a transaction; 0: it has none. */
 static uint64
 find_xid(const OgXact *xact)
 {
 	ListCell   *cell;
 
+	if (xact->end != NULL)
+		return xact->end->xid;
 	foreach(cell, xact->rows)
 	{
 		const OgRow *row = lfirst(cell);
@@ -63,7 +65,9 @@ ask_log(uint64 value)
 
 /*
  * og_verdict
- *		OG_OPEN if it may still end by itself.
+ *		OG_OPEN if it may still end by itself.  What a commit of an earlier
+ *		life of the server says for itself does not count: it may not have
+ *		been on disk when the server crashed.
  */
 OgOutcome
 og_verdict(const OgXact *xact)
@@ -74,10 +78,14 @@ og_verdict(const OgXact *xact)
 
 	if (incarnation == og_journal_incarnation())
 	{
+		if (xact->end != NULL)
+			return xact->end->outcome;
 		if (xact->newest)
 			return OG_OPEN;
 		return xid == 0 ? OG_LOST : ask_log(xid);
 	}
+	if (xact->end != NULL && (xid == 0 || xact->end->outcome != OG_COMMITTED))
+		return xact->end->outcome;
 	if (xid == 0)
 		return OG_LOST;
 	if (!og_journal_fence_after(incarnation, &fence))
