@@ -1039,7 +1039,8 @@ CREATE FUNCTION order_guard._stat_worker(
 	OUT last_error_at timestamptz,
 	OUT journal_segments integer,
 	OUT journal_used integer,
-	OUT dropped bigint
+	OUT dropped bigint,
+	OUT corrupt bigint
 ) RETURNS record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'og_worker_stat';
@@ -1047,7 +1048,7 @@ AS 'MODULE_PATHNAME', 'og_worker_stat';
 CREATE VIEW order_guard.stat_worker AS
 	SELECT state, pid, last_tick, tick_ms, ticks, drained, tracked, restarts,
 		errors, last_error, last_error_at, journal_segments, journal_used,
-		dropped
+		dropped, corrupt
 	FROM order_guard._stat_worker();
 COMMENT ON VIEW order_guard.stat_worker IS
 'The worker of this database: one row of counters since the server started.';
@@ -1065,6 +1066,8 @@ COMMENT ON COLUMN order_guard.stat_worker.journal_used IS
 'Segments of the journal that are in use, by any database.';
 COMMENT ON COLUMN order_guard.stat_worker.dropped IS
 'Records of this database that found no room in the journal.';
+COMMENT ON COLUMN order_guard.stat_worker.corrupt IS
+'Records of the journal, of any database, that were found damaged.';
 
 GRANT USAGE ON SCHEMA order_guard TO pg_monitor;
 GRANT EXECUTE ON FUNCTION order_guard._stat_worker() TO pg_monitor;

@@ -112,7 +112,7 @@ append_begin(void)
 	xact.begun = true;
 }
 
-/* Something of this transaction is not in the journal. */
+/* Something of this transaction is not in the journal.  Cannot fail. */
 static bool
 drop_record(void)
 {
@@ -269,6 +269,16 @@ copy_text(char *to, const char *from, Size size)
 			*to = ' ';
 }
 
+static uint8
+cause_of(const ErrorData *edata)
+{
+	if (edata->elevel < FATAL)
+		return OG_CAUSE_ERROR;
+	return ERRCODE_TO_CATEGORY(edata->sqlerrcode) ==
+		ERRCODE_CONNECTION_EXCEPTION ?
+		OG_CAUSE_CONNECTION_LOST : OG_CAUSE_TERMINATED;
+}
+
 static void
 note_error(const ErrorData *edata)
 {
@@ -276,8 +286,7 @@ note_error(const ErrorData *edata)
 		return;
 	error_set = true;
 	error.sqlstate = edata->sqlerrcode;
-	error.cause = edata->elevel == FATAL ?
-		OG_CAUSE_TERMINATED : OG_CAUSE_ERROR;
+	error.cause = cause_of(edata);
 	error.relation = target_relation;
 	error.watch = target_watch;
 	/* The format, not the text: it holds no values. */
@@ -401,8 +410,12 @@ void
 og_attempt_leave(OgStatement *statement, bool failed)
 {
 	statement_level = statement->level - 1;
-	if (!failed)
-		error_context_stack = statement->callback.previous;
+	if (failed)
+		return;
+	error_context_stack = statement->callback.previous;
+	/* It has got over whatever error there was in it. */
+	if (statement_level == 0)
+		error_set = false;
 }
 
 void
@@ -460,11 +473,13 @@ fill_end(OgEndRecord *record, uint8 type, uint8 outcome)
 		record->error.cause = silent_cause();
 }
 
+/* "place" is for tests with injected failures. */
 static void
-append_end(OgEndRecord *record)
+append_end(OgEndRecord *record, const char *place)
 {
-	if (OG_FAULT("end") || !og_journal_has_room(record->head.length))
-		xact.incomplete = true;
+	if (OG_FAULT("end") || OG_FAULT(place) ||
+		!og_journal_has_room(record->head.length))
+		drop_record();
 	else
 		og_journal_append(&record->head);
 }
@@ -475,10 +490,10 @@ end_committed(void)
 	OgEndRecord record;
 
 	fill_end(&record, OG_REC_OUTCOME, OG_COMMITTED);
-	record.head.length = MAXALIGN(offsetof(OgEndRecord, error));
+	record.head.length = OG_END_SHORT;
 	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
 	record.lsn = XactLastCommitEnd;
-	append_end(&record);
+	append_end(&record, "commit");
 }
 
 static void
@@ -490,7 +505,14 @@ end_prepared(void)
 	record.head.length = OG_END_MAX;
 	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
 	strlcpy(record.gid, prepare_gid, sizeof(record.gid));
-	append_end(&record);
+	append_end(&record, "prepare");
+}
+
+/* Is there a failed statement on a watched relation to tell about? */
+static bool
+may_note_failure(void)
+{
+	return error_set && error.watch != 0 && og_enabled && og_capture;
 }
 
 static void
@@ -501,13 +523,13 @@ end_rolled_back(void)
 	/* A statement may have failed before it brought a row. */
 	if (!xact.begun)
 	{
-		if (!error_set || error.watch == 0 || OG_FAULT("end") ||
+		if (!may_note_failure() ||
 			!og_journal_has_room(sizeof(OgBeginRecord) + OG_END_LENGTH))
 			return;
 		append_begin();
 	}
 	fill_end(&record, OG_REC_OUTCOME, OG_ROLLED_BACK);
-	append_end(&record);
+	append_end(&record, "abort");
 }
 
 static void
@@ -544,7 +566,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine,
 	if (!xact.begun || xact.deepest < mine)
 	{
 		/* Nothing of it is noted; but a watched statement may have failed. */
-		if (!error_set || error.watch == 0 || xact.incomplete ||
+		if (!may_note_failure() || xact.incomplete ||
 			!og_journal_has_room(OG_END_LENGTH + reserve()))
 			return;
 		if (!xact.begun)
@@ -552,7 +574,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine,
 	}
 	fill_end(&record, OG_REC_SUBABORT, OG_ROLLED_BACK);
 	record.head.subxact = mine;
-	append_end(&record);
+	append_end(&record, "subabort");
 	xact.deepest = Min(xact.deepest, mine - 1);
 	/* A row that comes later must not pass for one that was rolled back. */
 	xact.oldest = xact.candidates;

@@ -146,10 +146,12 @@ set_order(Datum *values, char *nulls, const Draft *draft)
 static void
 set_end(Datum *values, char *nulls, const OgXact *xact, const Draft *draft)
 {
-	OgError		crash = {.cause = OG_CAUSE_CRASH};
-	const OgError *error = draft->end ? &draft->end->error : &crash;
+	OgError		lost = {0};
+	const OgError *error = draft->end ? &draft->end->error : &lost;
 	TimestampTz at = draft->end ? draft->end->at : 0;
 
+	if (xact->session->incarnation != og_journal_incarnation())
+		lost.cause = OG_CAUSE_CRASH;
 	if (xact->outcome == OG_PREPARED)
 		set_text(values, nulls, 8, "prepared");
 	else if (xact->outcome == OG_UNKNOWN)
@@ -163,7 +165,9 @@ set_end(Datum *values, char *nulls, const OgXact *xact, const Draft *draft)
 		set_text(values, nulls, 9, og_reason_cause(error->cause));
 		if (error->sqlstate)
 			set_text(values, nulls, 10, unpack_sql_state(error->sqlstate));
-		set_text(values, nulls, 11, og_reason_text(error));
+		set_text(values, nulls, 11, draft->end == NULL && xact->end != NULL ?
+				 "its COMMIT was not on disk when the server crashed" :
+				 og_reason_text(error));
 		set_text(values, nulls, 12, error->constraint);
 	}
 	if (at != 0)
@@ -258,6 +262,14 @@ is_undone(const OgXact *xact, const OgRow *row)
 	return row->state == OG_ROW_LIVE || xact->end == NULL;
 }
 
+/* What ended it, unless it was a commit that did not come true. */
+static OgEndRecord *
+end_of(const OgXact *xact)
+{
+	return xact->outcome == OG_ROLLED_BACK || xact->outcome == OG_PREPARED ?
+		xact->end : NULL;
+}
+
 static void
 collect_row(HTAB *drafts, OgXact *xact, OgRow *row)
 {
@@ -284,7 +296,7 @@ collect_row(HTAB *drafts, OgXact *xact, OgRow *row)
 	if (!is_undone(xact, row))
 		entry->live = true;
 	entry->draft.last = record;
-	entry->draft.end = row->end ? row->end : xact->end;
+	entry->draft.end = row->end ? row->end : end_of(xact);
 	entry->draft.refused = row->state == OG_ROW_REFUSED ||
 		row->state == OG_ROW_WAITING;
 	entry->draft.xid = row->xid;
@@ -360,7 +372,7 @@ og_attempts_write(OgXact *xact)
 		OgBulkRecord *bulk = lfirst(cell);
 		Draft		draft = {bulk->watch, InvalidOid, '?'};
 
-		draft.end = xact->end;
+		draft.end = end_of(xact);
 		draft.rows = pg_atomic_read_u64(&bulk->rows);
 		write_draft(xact, &draft);
 	}

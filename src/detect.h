@@ -11,6 +11,7 @@
 extern void og_detect_stalled(OgWatch *watch);
 extern void og_detect_vanished(OgWatch *watch);
 extern void og_detect_uncommitted(void);
+extern bool og_detect_coverage_open(const OgWatch *watch);
 extern void og_detect_coverage(OgWatch *watch);
 extern void og_sweep_step(OgWatch *watch);
 

@@ -14,6 +14,7 @@
 
 #include "detect.h"
 #include "incident.h"
+#include "journal.h"
 #include "open.h"
 #include "query.h"
 #include "tracker.h"
@@ -82,6 +83,15 @@ report(const OgWatch *watch, const char *gap)
 	og_incident_open(&incident);
 }
 
+bool
+og_detect_coverage_open(const OgWatch *watch)
+{
+	unsigned char hash[16];
+
+	og_detect_hash(hash, "coverage", watch->id);
+	return og_open_has(watch->id, "coverage", hash);
+}
+
 /*
  * og_detect_coverage
  *		Compares what should see a watch's table with what does.
@@ -94,6 +104,8 @@ og_detect_coverage(OgWatch *watch)
 
 	if (!OidIsValid(watch->relation))
 		gap = "the table was dropped";
+	if (gap == NULL && !og_journal_ready())
+		gap = "there is no journal";
 	if (gap == NULL)
 		gap = check_triggers(watch);
 	if (gap && (watch->coverage == NULL ||

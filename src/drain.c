@@ -6,8 +6,8 @@
  * writes its effects, and with them, in the same transaction, how far each
  * segment has been consumed; when that has committed, og_drain_consume()
  * frees what is done with.  After a crash between the two the position keeps
- * effects from being written again.  A commit that is not flushed yet stays
- * in the journal, and all of its transaction's segment behind it.
+ * effects from being written again.  What has not ended stays in the journal,
+ * and with it all that stands behind it in a segment.
  */
 #include "postgres.h"
 
@@ -19,33 +19,50 @@
 
 #include "attempts.h"
 #include "drain.h"
+#include "fault.h"
 #include "open.h"
 #include "query.h"
 #include "tracker.h"
 #include "verdict.h"
 
-static uint64 seen_dropped = 0;
+/* What a sweep was asked for in this tick. */
+static uint32 seen_dropped = 0;
+static uint64 seen_corrupt = 0;
 
 /* ------------------------------------------------------------------------
  * Position
  * ------------------------------------------------------------------------
  */
 
-/* The row with lease 0 says that this journal has been seen before. */
+/*
+ * The row with lease 0 says in which incarnation this journal has been seen
+ * last.  There is a sweep if it is another journal, or if the server ran
+ * without one since.
+ */
 static void
 note_journal(void)
 {
 	static OgPlan replace = {
-		"WITH old AS (DELETE FROM order_guard.position WHERE nonce <> $1) "
-		"INSERT INTO order_guard.position VALUES ($1, 0, 0) "
-		"ON CONFLICT DO NOTHING", NULL
+		"WITH gone AS (DELETE FROM order_guard.position WHERE nonce <> $1), "
+		"old AS (SELECT consumed FROM order_guard.position "
+		"WHERE nonce = $1 AND lease = 0), "
+		"new AS (INSERT INTO order_guard.position VALUES ($1, 0, $2) "
+		"ON CONFLICT (nonce, lease) DO UPDATE SET consumed = $2) "
+		"SELECT consumed FROM old", NULL
 	};
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) og_journal_nonce())};
+	Oid			types[] = {INT8OID, INT4OID};
+	Datum		values[] = {
+		Int64GetDatum((int64) og_journal_nonce()),
+		Int32GetDatum((int32) og_journal_incarnation())
+	};
+	bool		known;
 
-	og_query_run(&replace, 1, types, values, NULL);
-	if (SPI_processed > 0)
+	og_query_run(&replace, 2, types, values, NULL);
+	known = SPI_processed > 0;
+	if (!known)
 		og_watch_request_sweep(0, "journal new");
+	else if ((uint32) DatumGetInt32(og_query_datum(0, 0)) < og_journal_gap())
+		og_watch_request_sweep(0, "the server ran without order_guard");
 }
 
 /*
@@ -229,21 +246,93 @@ apply_committed(OgXact *xact)
 		og_watch_request_sweep(0, "journal full");
 }
 
+/* Whether it committed is not known: its rows tell. */
+static void
+examine_rows(OgXact *xact)
+{
+	ListCell   *cell;
+
+	foreach(cell, xact->rows)
+	{
+		OgRow	   *row = lfirst(cell);
+		OgWatch    *watch = og_watch_find(row->record->watch);
+
+		if (watch && row->state == OG_ROW_LIVE &&
+			row->record->operation != 'T' &&
+			og_watch_covers(watch, row->record->relation))
+			examine(watch, row->record);
+	}
+	foreach(cell, xact->bulk)
+		og_watch_request_sweep(((OgBulkRecord *) lfirst(cell))->watch, "bulk");
+}
+
 /* ------------------------------------------------------------------------
  * Transactions
  * ------------------------------------------------------------------------
  */
 
-/* Nothing of it can be judged yet. */
-static bool
-must_stay(OgXact *xact)
+/*
+ * Decides what became of each transaction.  A commit that is not flushed yet
+ * (synchronous_commit = off) is flushed, as one may not act upon it before.
+ */
+static void
+judge(OgReading *reading)
 {
-	if (xact->end == NULL)
+	XLogRecPtr	last = InvalidXLogRecPtr;
+	ListCell   *cell;
+
+	foreach(cell, reading->xacts)
+	{
+		OgXact	   *xact = lfirst(cell);
+
 		xact->outcome = og_verdict(xact);
-	if (xact->outcome == OG_OPEN)
-		return true;
-	return xact->outcome == OG_COMMITTED && xact->end != NULL &&
-		xact->end->lsn > GetFlushRecPtr(NULL);
+		xact->keep = xact->outcome == OG_OPEN;
+		if (xact->outcome == OG_COMMITTED && xact->end != NULL &&
+			xact->session->incarnation == og_journal_incarnation())
+			last = Max(last, xact->end->lsn);
+	}
+	if (last > GetFlushRecPtr(NULL))
+		XLogFlush(last);
+}
+
+/* Does any of its records stand behind one that is to be kept? */
+static bool
+is_behind(OgXact *xact)
+{
+	ListCell   *cell;
+
+	foreach(cell, xact->places)
+	{
+		OgPlace    *place = lfirst(cell);
+
+		if (place->offset > place->segment->limit)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What stands behind a transaction that is kept cannot be consumed, so it has
+ * to be kept itself: its effects would be written once more otherwise.
+ */
+static void
+keep_behind(OgReading *reading)
+{
+	bool		again;
+	ListCell   *cell;
+
+	do
+	{
+		again = false;
+		og_reader_limit(reading);
+		foreach(cell, reading->xacts)
+		{
+			OgXact	   *xact = lfirst(cell);
+
+			if (!xact->keep && is_behind(xact))
+				again = xact->keep = true;
+		}
+	} while (again);
 }
 
 /* True if it had an effect. */
@@ -253,17 +342,25 @@ apply_xact(OgXact *xact)
 	og_attempts_write(xact);
 	if (xact->outcome == OG_COMMITTED)
 		apply_committed(xact);
+	else if (xact->outcome == OG_UNKNOWN)
+		examine_rows(xact);
 	return xact->rows != NIL || xact->bulk != NIL || xact->failures != NIL;
 }
 
+/* What is not in the journal, or cannot be read, is found by a sweep. */
 static void
-check_dropped(void)
+check_gaps(OgReading *reading)
 {
-	uint64		dropped = og_journal_dropped(MyDatabaseId);
+	uint64		corrupt = og_journal_corrupt();
+	ListCell   *cell;
 
-	if (dropped > seen_dropped)
+	if (og_journal_unswept(MyDatabaseId, &seen_dropped))
 		og_watch_request_sweep(0, "journal full");
-	seen_dropped = dropped;
+	foreach(cell, reading->segments)
+		corrupt += ((OgSegmentCopy *) lfirst(cell))->corrupt;
+	if (corrupt > seen_corrupt)
+		og_watch_request_sweep(0, "journal damaged");
+	seen_corrupt = corrupt;
 }
 
 /*
@@ -277,17 +374,18 @@ og_drain_run(OgReading *reading)
 	bool		effects = false;
 	ListCell   *cell;
 
+	OG_CRASH("tick-crash", reading->xacts != NIL);
+	judge(reading);
+	keep_behind(reading);
 	foreach(cell, reading->xacts)
 	{
 		OgXact	   *xact = lfirst(cell);
 
 		CHECK_FOR_INTERRUPTS();
-		xact->keep = must_stay(xact);
 		if (!xact->keep)
 			effects |= apply_xact(xact);
 	}
-	check_dropped();
-	og_reader_limit(reading);
+	check_gaps(reading);
 	if (effects)
 		save_position(reading);
 	return reading->records;
@@ -302,10 +400,13 @@ og_drain_consume(OgReading *reading)
 {
 	ListCell   *cell;
 
+	OG_CRASH("consume-crash", reading->xacts != NIL);
+	og_journal_note_swept(MyDatabaseId, seen_dropped);
 	foreach(cell, reading->segments)
 	{
 		OgSegmentCopy *segment = lfirst(cell);
 
+		og_journal_note_corrupt(segment);
 		og_journal_consume(segment->number, segment->lease, segment->limit);
 	}
 }

@@ -35,6 +35,7 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
+#include "fault.h"
 #include "journal_file.h"
 #include "journal_private.h"
 #include "settings.h"
@@ -75,6 +76,19 @@ og_journal_request_shmem(void)
 	RequestNamedLWLockTranche("order_guard", 1);
 }
 
+/* Guards the part of a segment's header that does not change. */
+uint32
+og_journal_header_crc(uint64 lease, uint32 database)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, &lease, sizeof(lease));
+	COMP_CRC32C(crc, &database, sizeof(database));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
 /* Rebuilds one slot from the header in the file; the postmaster's pread. */
 static void
 recover_slot(uint32 number)
@@ -83,23 +97,26 @@ recover_slot(uint32 number)
 	OgSegmentSlot *slot = &og_journal_shared->slot[number];
 
 	memset(slot, 0, sizeof(*slot));
+	og_journal_shared->free++;
 	if (pread(og_journal_file.fd, &header, sizeof(header),
-			  OG_FILE_HEADER_SIZE +
-			  (off_t) number * OG_SEGMENT_SIZE) != sizeof(header))
-		header.lease = 0;
-	if (header.lease != 0 && header.magic == OG_JOURNAL_MAGIC &&
-		header.tail.value > sizeof(header) &&
-		header.tail.value <= OG_SEGMENT_SIZE)
+			  OG_FILE_HEADER_SIZE + (off_t) number * OG_SEGMENT_SIZE) !=
+		sizeof(header) || header.lease == 0)
+		return;
+	if (header.magic != OG_JOURNAL_MAGIC ||
+		header.tail.value < sizeof(header) ||
+		header.tail.value > OG_SEGMENT_SIZE ||
+		header.crc != og_journal_header_crc(header.lease, header.database))
 	{
-		slot->state = OG_SEGMENT_FULL;
-		slot->lease = header.lease;
-		slot->database = header.database;
-		slot->consumed = sizeof(header);
+		og_journal_shared->corrupt++;
 		return;
 	}
-	if (header.lease != 0 && header.magic != OG_JOURNAL_MAGIC)
-		pg_atomic_fetch_add_u64(&og_journal_shared->corrupt, 1);
-	og_journal_shared->free++;
+	if (header.tail.value == sizeof(header))
+		return;
+	slot->state = OG_SEGMENT_FULL;
+	slot->lease = header.lease;
+	slot->database = header.database;
+	slot->consumed = sizeof(header);
+	og_journal_shared->free--;
 }
 
 /*
@@ -129,7 +146,7 @@ og_journal_init_shmem(void)
 		shared->nonce = og_journal_file.header.nonce;
 		shared->recreated = og_journal_file.recreated;
 		shared->next_lease = ((uint64) shared->incarnation << 32) | 1;
-		pg_atomic_init_u64(&shared->corrupt, 0);
+		shared->gap = og_journal_file.header.gap;
 		for (uint32 i = 0; i < shared->segments; i++)
 			recover_slot(i);
 	}
@@ -162,6 +179,17 @@ og_journal_recreated(void)
 	return og_journal_shared->recreated;
 }
 
+/*
+ * og_journal_gap
+ *		The incarnation that was preceded by a life of the server in which
+ *		nothing was noted; 0: none.
+ */
+uint32
+og_journal_gap(void)
+{
+	return og_journal_shared->gap;
+}
+
 OgSegmentHeader *
 og_journal_segment(int number)
 {
@@ -190,6 +218,7 @@ give_back(OgSegmentState state)
 	OgSegmentSlot *slot = &og_journal_shared->slot[my_segment];
 
 	slot->state = state;
+	slot->session = 0;
 	if (state == OG_SEGMENT_PARTIAL)
 		og_journal_shared->partial++;
 	if (slot->consumed == my_tail)
@@ -209,19 +238,28 @@ release_at_exit(int code, Datum arg)
 	LWLockRelease(og_journal_shared->lock);
 }
 
-/* A part-filled segment of this database, or a free one; -1: none. */
+/* A part-filled segment of this database with so much room, or -1. */
 static int
-find_segment(void)
+find_partial(uint32 length)
 {
 	OgJournalShared *shared = og_journal_shared;
 
-	if (shared->partial > 0)
-	{
-		for (uint32 i = 0; i < shared->segments; i++)
-			if (shared->slot[i].state == OG_SEGMENT_PARTIAL &&
-				shared->slot[i].database == MyDatabaseId)
-				return i;
-	}
+	if (shared->partial == 0)
+		return -1;
+	for (uint32 i = 0; i < shared->segments; i++)
+		if (shared->slot[i].state == OG_SEGMENT_PARTIAL &&
+			shared->slot[i].database == MyDatabaseId &&
+			pg_atomic_read_u32(&og_journal_segment(i)->tail) +
+			sizeof(OgSessionRecord) + length <= OG_SEGMENT_SIZE)
+			return i;
+	return -1;
+}
+
+static int
+find_free(void)
+{
+	OgJournalShared *shared = og_journal_shared;
+
 	if (shared->free == 0)
 		return -1;
 	for (uint32 i = 0; i < shared->segments; i++)
@@ -255,13 +293,14 @@ take_segment(int number)
 		shared->free--;
 		slot->lease = shared->next_lease++;
 		slot->database = MyDatabaseId;
-		slot->consumed = sizeof(OgSegmentHeader);
+		slot->consumed = slot->checked = sizeof(OgSegmentHeader);
 		my_tail = sizeof(OgSegmentHeader);
 		/* Order matters to readers: no old tail under the new lease. */
 		pg_atomic_write_u32(&header->tail, my_tail);
 		pg_write_barrier();
 		header->database = MyDatabaseId;
 		header->magic = OG_JOURNAL_MAGIC;
+		header->crc = og_journal_header_crc(slot->lease, MyDatabaseId);
 		pg_write_barrier();
 		header->lease = slot->lease;
 	}
@@ -271,6 +310,8 @@ take_segment(int number)
 	if (my_session == 0)
 		my_session = ++shared->next_session |
 			((uint64) shared->incarnation << 32);
+	slot->session = my_session;
+	og_journal_book_claim(MyDatabaseId);
 }
 
 static void
@@ -297,42 +338,6 @@ append_session(void)
 }
 
 /*
- * og_journal_store_fence
- *		Notes below which transaction id the transaction log may be asked
- *		about attempts of the server's earlier incarnations.  Only the
- *		checkpoint at the end of recovery says so, recognised by redo pointing
- *		at itself; when a later one has taken its place there is no fence.
- *		Called by the launcher; may throw.
- */
-void
-og_journal_store_fence(void)
-{
-	bool		crc_ok;
-	ControlFileData *control;
-	OgFileHeader *header = &og_journal_file.header;
-	uint32		incarnation;
-	int			entry;
-
-	if (!og_journal_ready())
-		return;
-	incarnation = og_journal_shared->incarnation;
-	entry = incarnation % OG_FENCES;
-	control = get_controlfile(DataDir, &crc_ok);
-	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
-	if (og_journal_file_read_header(og_journal_file.fd, header) &&
-		header->fence[entry].incarnation != incarnation)
-	{
-		header->fence[entry].incarnation = incarnation;
-		header->fence[entry].valid = crc_ok &&
-			control->checkPoint == control->checkPointCopy.redo;
-		header->fence[entry].next_xid =
-			U64FromFullTransactionId(control->checkPointCopy.nextXid);
-		og_journal_file_write_header(og_journal_file.fd, header);
-	}
-	LWLockRelease(og_journal_shared->lock);
-}
-
-/*
  * og_journal_has_room
  *		Can a record of this length be appended without a new segment?
  */
@@ -340,6 +345,32 @@ bool
 og_journal_has_room(uint32 length)
 {
 	return my_segment >= 0 && my_tail + length <= OG_SEGMENT_SIZE;
+}
+
+/*
+ * Takes another segment, and gives mine back.  If there is no other, mine is
+ * kept: in it is the room for the outcome of what it holds.  The lock is held.
+ */
+static bool
+change_segment(uint32 length)
+{
+	int			number = find_partial(length);
+
+	if (number < 0)
+		number = find_free();
+	if (number < 0 && my_segment >= 0 &&
+		og_journal_shared->slot[my_segment].consumed == my_tail)
+	{
+		/* All that mine holds has been read: begin it again. */
+		give_back(OG_SEGMENT_FULL);
+		number = find_free();
+	}
+	if (number < 0)
+		return false;
+	if (my_segment >= 0)
+		give_back(OG_SEGMENT_FULL);
+	take_segment(number);
+	return true;
 }
 
 /*
@@ -354,28 +385,28 @@ og_journal_reserve(uint32 length, uint32 keep)
 {
 	static bool registered = false;
 	bool		pressed;
-	int			number;
+	bool		taken;
 
 	if (og_journal_has_room(length + keep))
 		return true;
+	if (OG_FAULT("lease") ||
+		length + keep > OG_SEGMENT_SIZE - sizeof(OgSegmentHeader) -
+		sizeof(OgSessionRecord))
+		return false;
 	if (!registered)
 	{
 		on_shmem_exit(release_at_exit, (Datum) 0);
 		registered = true;
 	}
 	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
-	if (my_segment >= 0)
-		give_back(OG_SEGMENT_FULL);
-	number = find_segment();
-	if (number >= 0)
-		take_segment(number);
+	taken = change_segment(length + keep);
 	pressed = og_journal_shared->free < og_journal_shared->segments / 2;
 	LWLockRelease(og_journal_shared->lock);
-	if (number >= 0)
+	if (taken)
 		append_session();
 	if (pressed && og_journal_pressure_hook)
 		og_journal_pressure_hook();
-	return og_journal_has_room(length + keep);
+	return taken;
 }
 
 /*
@@ -392,12 +423,23 @@ og_journal_refresh_session(uint32 keep)
 		append_session();
 }
 
-/* The part of a record that its CRC covers ends here. */
+/*
+ * The CRC of a record.  The lease is part of it, so that what an earlier lease
+ * left in a segment is never taken for a record.
+ */
 uint32
-og_journal_crc_end(const OgRecord *record)
+og_journal_crc(uint64 lease, const OgRecord *record)
 {
-	return record->type == OG_REC_BULK ?
+	uint32		end = record->type == OG_REC_BULK ?
 		offsetof(OgBulkRecord, rows) : record->length;
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, &lease, sizeof(lease));
+	COMP_CRC32C(crc, (const char *) record + sizeof(record->crc),
+				end - sizeof(record->crc));
+	FIN_CRC32C(crc);
+	return crc;
 }
 
 /*
@@ -410,15 +452,10 @@ og_journal_append(OgRecord *record)
 {
 	OgSegmentHeader *header = og_journal_segment(my_segment);
 	char	   *place = (char *) header + my_tail;
-	pg_crc32c	crc;
 
 	Assert(record->length == MAXALIGN(record->length));
 	Assert(my_tail + record->length <= OG_SEGMENT_SIZE);
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, (char *) record + sizeof(record->crc),
-				og_journal_crc_end(record) - sizeof(record->crc));
-	FIN_CRC32C(crc);
-	record->crc = crc;
+	record->crc = og_journal_crc(my_lease, record);
 	memcpy(place, record, record->length);
 	my_tail += record->length;
 	pg_write_barrier();
@@ -431,31 +468,4 @@ uint64
 og_journal_session(void)
 {
 	return my_session;
-}
-
-/*
- * og_journal_count_drop
- *		Something could not be written at all: the worker will sweep.
- */
-void
-og_journal_count_drop(void)
-{
-	OgJournalShared *shared = og_journal_shared;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	shared->dropped++;
-	for (int i = 0; i < OG_DROP_SLOTS; i++)
-	{
-		if (shared->drop[i].database == MyDatabaseId ||
-			shared->drop[i].database == InvalidOid ||
-			i == OG_DROP_SLOTS - 1)
-		{
-			/* The last one is shared by all that found no other. */
-			shared->drop[i].database = i == OG_DROP_SLOTS - 1 ?
-				InvalidOid : MyDatabaseId;
-			shared->drop[i].count++;
-			break;
-		}
-	}
-	LWLockRelease(shared->lock);
 }

@@ -15,6 +15,8 @@
 #define OG_SEGMENT_SIZE		16384
 #define OG_FILE_HEADER_SIZE 4096
 #define OG_FENCES			32
+#define OG_BOOK_OFFSET		2048	/* in the first page */
+#define OG_BOOK_ENTRIES		128
 
 /* Longest value of one column that the journal keeps; longer text is cut. */
 #define OG_MAX_VALUE		256
@@ -166,6 +168,7 @@ typedef struct OgEndRecord
 	char		gid[OG_GID_SIZE];	/* OUTCOME of PREPARE; else absent */
 } OgEndRecord;
 
+#define OG_END_SHORT	MAXALIGN(offsetof(OgEndRecord, error))
 #define OG_END_LENGTH	MAXALIGN(offsetof(OgEndRecord, gid))
 #define OG_END_MAX		MAXALIGN(sizeof(OgEndRecord))
 
@@ -191,7 +194,8 @@ typedef struct OgFileHeader
 	uint32		segment_size;
 	uint32		segments;
 	uint32		incarnation;	/* +1 at each start of the shared memory */
-	uint32		clean;			/* unused */
+	uint32		gap;			/* incarnation that a life without us preceded */
+	uint64		opts;			/* postmaster.opts, as the last start left it */
 	struct
 	{
 		uint32		incarnation;
@@ -212,8 +216,22 @@ typedef struct OgSegmentHeader
 	uint32		database;
 	uint32		magic;
 	pg_atomic_uint32 tail;		/* offset in the segment of the next record */
-	uint32		unused;
+	uint32		crc;			/* of lease and database */
 } OgSegmentHeader;
+
+/*
+ * What is to be known of a database after a crash, from OG_BOOK_OFFSET in the
+ * file.  database is written under the journal's lock, dropped by anybody,
+ * the rest by the database's worker.
+ */
+typedef struct OgBookEntry
+{
+	uint32		database;		/* 0: free */
+	uint16		starts;			/* workers in a row that died in a tick */
+	uint16		check;			/* ~starts */
+	pg_atomic_uint32 dropped;	/* records that could not be written */
+	uint32		swept;			/* dropped, when the last sweep was asked for */
+} OgBookEntry;
 
 typedef enum OgSegmentState
 {
@@ -227,9 +245,11 @@ typedef enum OgSegmentState
 typedef struct OgSegmentSlot
 {
 	uint64		lease;
+	uint64		session;		/* while LEASED: who writes */
 	uint32		database;
 	uint8		state;			/* OgSegmentState */
 	uint32		consumed;		/* the reader of the database: may be freed to */
+	uint32		checked;		/* damage before this has been counted */
 } OgSegmentSlot;
 
 /* A segment as a reader copied it. */
@@ -237,8 +257,11 @@ typedef struct OgSegmentCopy
 {
 	int			number;
 	uint64		lease;
+	uint64		session;		/* who writes it, 0: nobody */
 	uint8		state;
 	uint32		consumed;
+	uint32		checked;
+	uint32		corrupt;		/* records found damaged behind "checked" */
 	uint32		tail;
 	uint32		limit;			/* reader: may be consumed up to here */
 	char	   *data;			/* OG_SEGMENT_SIZE bytes, palloc'd */
@@ -251,12 +274,12 @@ extern bool og_journal_ready(void);
 extern uint32 og_journal_incarnation(void);
 extern uint64 og_journal_nonce(void);
 extern bool og_journal_recreated(void);
+extern uint32 og_journal_gap(void);
 
 /* writer */
 extern bool og_journal_reserve(uint32 length, uint32 keep);
 extern bool og_journal_has_room(uint32 length);
 extern void *og_journal_append(OgRecord *record);
-extern void og_journal_count_drop(void);
 extern uint64 og_journal_session(void);
 extern void og_journal_refresh_session(uint32 keep);
 /* called without a lock when half of the pool is in use */
@@ -267,11 +290,20 @@ extern List *og_journal_copy(uint32 database);
 extern OgRecord *og_journal_next(OgSegmentCopy *segment, uint32 *offset);
 extern void og_journal_consume(int number, uint64 lease, uint32 offset);
 extern void og_journal_restore(uint64 lease, uint32 offset);
-extern uint64 og_journal_dropped(uint32 database);
+extern void og_journal_note_corrupt(const OgSegmentCopy *segment);
 extern uint64 og_journal_corrupt(void);
 extern void og_journal_usage(uint32 *segments, uint32 *used);
 extern int	og_journal_free_database(uint32 database);
+extern int	og_journal_set_aside(uint32 database);
 extern List *og_journal_databases(void);
+
+/* book */
+extern void og_journal_count_drop(void);
+extern uint32 og_journal_dropped(uint32 database);
+extern bool og_journal_unswept(uint32 database, uint32 *dropped);
+extern void og_journal_note_swept(uint32 database, uint32 dropped);
+extern uint32 og_journal_count_start(uint32 database);
+extern void og_journal_forget_starts(uint32 database);
 
 /* fence of the server incarnation that followed a given one */
 extern void og_journal_store_fence(void);

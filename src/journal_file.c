@@ -14,6 +14,12 @@
  * not fit is set aside under the name FILE.old, and a new one is made: the
  * worker then reports that the journal was lost.
  *
+ * The server may have run without us since the last start (not preloaded, or
+ * as a standby of another one) and given out transaction ids again.  That it
+ * was started is seen from postmaster.opts, which each start writes anew
+ * after we have looked at it.  After such a gap one incarnation is left out,
+ * so that nothing older finds its fence.
+ *
  * After a crash of the server the file is as the last store left it.  Nothing
  * is ever synced: after a crash of the operating system it is gone or stale.
  */
@@ -34,8 +40,6 @@
 
 #define NONCE_FILE	"pg_stat_tmp/order_guard.nonce"
 
-StaticAssertDecl(sizeof(OgFileHeader) <= OG_FILE_HEADER_SIZE,
-				 "journal header must fit its page");
 StaticAssertDecl(sizeof(OgRecord) == 16, "record header is on disk");
 StaticAssertDecl(sizeof(OgSegmentHeader) == 24, "segment header is on disk");
 StaticAssertDecl(sizeof(OgRowRecord) == 64, "row record is on disk");
@@ -107,6 +111,42 @@ write_nonce(uint64 nonce)
 	return close(fd) == 0 && done;
 }
 
+/*
+ * og_journal_file_opts
+ *		When the server was last started, in nanoseconds; 0: not known.
+ */
+uint64
+og_journal_file_opts(void)
+{
+	struct stat st;
+
+	if (stat("postmaster.opts", &st) != 0)
+		return 0;
+	return (uint64) st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+static bool
+exists(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0;
+}
+
+/*
+ * og_journal_file_disown
+ *		Makes the next start set the journal aside.  In single-user mode, the
+ *		current directory is the data directory.
+ */
+void
+og_journal_file_disown(void)
+{
+	if (unlink(NONCE_FILE) != 0 && errno != ENOENT)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not remove file \"%s\": %m", NONCE_FILE)));
+}
+
 /* Does this journal belong to this data directory? */
 static bool
 is_ours(const OgFileHeader *header)
@@ -151,6 +191,17 @@ give_up(OgJournalFile *file, const char *what)
 	return false;
 }
 
+/* The same for a file that we have just made. */
+static bool
+discard(OgJournalFile *file, const char *what)
+{
+	int			error = errno;
+
+	unlink(file->path);
+	errno = error;
+	return give_up(file, what);
+}
+
 /* Does any segment from number "first" on hold a lease? */
 static bool
 used_from(int fd, uint32 first, uint32 segments)
@@ -168,7 +219,7 @@ used_from(int fd, uint32 first, uint32 segments)
 
 /*
  * Opens the journal that is there.  Adapts its size: it grows at once, and
- * shrinks only when nothing is in the part that goes.
+ * shrinks only when nothing is in the part that goes; map_file() makes it so.
  */
 static bool
 open_old(OgJournalFile *file, uint32 segments)
@@ -180,8 +231,7 @@ open_old(OgJournalFile *file, uint32 segments)
 	if (file->fd < 0)
 		return false;
 	if (!og_journal_file_read_header(file->fd, header) || !is_ours(header) ||
-		fstat(file->fd, &st) != 0 ||
-		st.st_size != file_size(header->segments))
+		fstat(file->fd, &st) != 0 || st.st_size < file_size(header->segments))
 	{
 		close(file->fd);
 		file->fd = -1;
@@ -190,13 +240,9 @@ open_old(OgJournalFile *file, uint32 segments)
 	if (segments < header->segments &&
 		used_from(file->fd, segments, header->segments))
 		segments = header->segments;
-	if (segments < header->segments &&
-		ftruncate(file->fd, file_size(segments)) != 0)
-		segments = header->segments;
 	if (segments > header->segments &&
 		posix_fallocate(file->fd, 0, file_size(segments)) != 0)
 		segments = header->segments;
-	header->segments = segments;
 	file->segments = segments;
 	return true;
 }
@@ -220,10 +266,7 @@ open_new(OgJournalFile *file, uint32 segments)
 		return give_up(file, "create");
 	errno = posix_fallocate(file->fd, 0, file_size(segments));
 	if (errno != 0 || stat(DataDir, &st) != 0)
-	{
-		unlink(file->path);
-		return give_up(file, "allocate");
-	}
+		return discard(file, "allocate");
 	memset(header, 0, sizeof(*header));
 	header->magic = OG_JOURNAL_MAGIC;
 	header->version = OG_JOURNAL_VERSION;
@@ -231,34 +274,48 @@ open_new(OgJournalFile *file, uint32 segments)
 	header->device = (uint64) st.st_dev;
 	header->inode = (uint64) st.st_ino;
 	header->segment_size = OG_SEGMENT_SIZE;
-	header->segments = segments;
 	if (!pg_strong_random(&header->nonce, sizeof(header->nonce)) ||
 		!write_nonce(header->nonce))
-	{
-		unlink(file->path);
-		return give_up(file, "stamp");
-	}
+		return discard(file, "stamp");
 	file->segments = segments;
 	file->recreated = true;
 	return true;
 }
 
+/*
+ * Maps the file and begins a new incarnation in it.  The header says the size
+ * before a file shrinks and after it grew: so a file too short for its header
+ * has been damaged.
+ */
 static bool
-map_file(OgJournalFile *file)
+map_file(OgJournalFile *file, bool gap)
 {
+	OgFileHeader *header = &file->header;
 	void	   *base = mmap(NULL, file_size(file->segments),
 							PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, 0);
 
 	if (base == MAP_FAILED)
 		return give_up(file, "map");
 	file->base = base;
-	file->header.incarnation++;
-	if (!og_journal_file_write_header(file->fd, &file->header))
+	header->segments = file->segments;
+	header->incarnation += gap ? 2 : 1;
+	if (gap)
+		header->gap = header->incarnation;
+	if (!og_journal_file_write_header(file->fd, header) ||
+		ftruncate(file->fd, file_size(file->segments)) != 0)
 	{
 		munmap(base, file_size(file->segments));
 		return give_up(file, "write");
 	}
 	return true;
+}
+
+/* Did nobody else run the server since the journal was last in use? */
+static bool
+follows_last_life(const OgFileHeader *header)
+{
+	return header->opts != 0 && header->opts == og_journal_file_opts() &&
+		!exists("standby.signal") && !exists("recovery.signal");
 }
 
 /*
@@ -271,30 +328,84 @@ og_journal_file_open(OgJournalFile *file, uint32 segments)
 {
 	memset(file, 0, sizeof(*file));
 	file->fd = -1;
-	if (name_file(file) &&
-		(open_old(file, segments) || open_new(file, segments)))
-		map_file(file);
+	if (!name_file(file))
+		return;
+	if (open_old(file, segments))
+		map_file(file, !follows_last_life(&file->header));
+	else if (open_new(file, segments))
+		map_file(file, false);
 }
 
-/* Is the file that we have mapped still whole and still at its name? */
+/* Is the file that we have mapped still whole? */
 static bool
-still_there(OgJournalFile *file)
+is_whole(OgJournalFile *file)
 {
 	struct stat mine;
-	struct stat named;
-	OgFileHeader header;
 
 	return fstat(file->fd, &mine) == 0 &&
 		mine.st_size == file_size(file->segments) &&
-		stat(file->path, &named) == 0 &&
-		named.st_dev == mine.st_dev && named.st_ino == mine.st_ino &&
-		og_journal_file_read_header(file->fd, &header) &&
-		is_ours(&header);
+		og_journal_file_read_header(file->fd, &file->header) &&
+		is_ours(&file->header);
+}
+
+/* Is it still at its name? */
+static bool
+is_named(OgJournalFile *file)
+{
+	struct stat mine;
+	struct stat named;
+
+	return fstat(file->fd, &mine) == 0 && stat(file->path, &named) == 0 &&
+		named.st_dev == mine.st_dev && named.st_ino == mine.st_ino;
+}
+
+/* Copies all of a file that somebody removed while we had it open. */
+static bool
+copy_file(int from, int to, off_t size)
+{
+	char		buffer[BLCKSZ];
+
+	for (off_t at = 0; at < size;)
+	{
+		ssize_t		n = pread(from, buffer, sizeof(buffer), at);
+
+		if (n <= 0 || pwrite(to, buffer, n, at) != n)
+			return false;
+		at += n;
+	}
+	return true;
+}
+
+/*
+ * Gives the file its name back: a copy, as a file without any name cannot be
+ * named again.
+ */
+static bool
+bring_back(OgJournalFile *file)
+{
+	off_t		size = file_size(file->segments);
+	int			fd = open(file->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+						  pg_file_create_mode);
+
+	if (fd < 0)
+		return false;
+	if (posix_fallocate(fd, 0, size) != 0 || !copy_file(file->fd, fd, size))
+	{
+		unlink(file->path);
+		close(fd);
+		return false;
+	}
+	close(file->fd);
+	file->fd = fd;
+	ereport(LOG,
+			(errmsg("journal \"%s\" had been removed and was written anew",
+					file->path)));
+	return true;
 }
 
 /*
  * og_journal_file_renew
- *		After a crash of a backend: keeps the mapping if the file is whole,
+ *		After a crash of a backend: keeps the content if the file is whole,
  *		else makes a new file of the same size.
  */
 bool
@@ -305,13 +416,10 @@ og_journal_file_renew(OgJournalFile *file)
 	if (file->fd < 0)
 		return false;
 	file->recreated = false;
-	if (still_there(file))
-	{
-		og_journal_file_read_header(file->fd, &file->header);
-		file->header.incarnation++;
-		return og_journal_file_write_header(file->fd, &file->header);
-	}
 	munmap(file->base, file_size(segments));
+	file->base = NULL;
+	if (is_whole(file) && (is_named(file) || bring_back(file)))
+		return map_file(file, false);
 	close(file->fd);
-	return open_new(file, segments) && map_file(file);
+	return open_new(file, segments) && map_file(file, false);
 }

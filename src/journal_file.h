@@ -19,6 +19,8 @@ typedef struct OgJournalFile
 
 extern void og_journal_file_open(OgJournalFile *file, uint32 segments);
 extern bool og_journal_file_renew(OgJournalFile *file);
+extern void og_journal_file_disown(void);
+extern uint64 og_journal_file_opts(void);
 extern bool og_journal_file_read_header(int fd, OgFileHeader *header);
 extern bool og_journal_file_write_header(int fd, OgFileHeader *header);
 

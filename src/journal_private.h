@@ -9,9 +9,7 @@
 
 #include "journal_file.h"
 
-#define OG_DROP_SLOTS 64
-
-/* All fields but the atomic are under the lock, or set before it is needed. */
+/* All fields are under the lock, or set before it is needed. */
 typedef struct OgJournalShared
 {
 	LWLock	   *lock;
@@ -24,13 +22,8 @@ typedef struct OgJournalShared
 	uint32		hint;			/* where to look for a free one */
 	uint64		next_lease;
 	uint64		next_session;
-	uint64		dropped;
-	pg_atomic_uint64 corrupt;	/* records whose CRC is wrong */
-	struct
-	{
-		Oid			database;
-		uint64		count;
-	}			drop[OG_DROP_SLOTS];
+	uint32		gap;			/* see OgFileHeader */
+	uint64		corrupt;		/* records and segments found damaged */
 	OgSegmentSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } OgJournalShared;
 
@@ -39,6 +32,9 @@ extern OgJournalFile og_journal_file;
 
 extern OgSegmentHeader *og_journal_segment(int number);
 extern void og_journal_free_slot(int number);
-extern uint32 og_journal_crc_end(const OgRecord *record);
+extern uint32 og_journal_crc(uint64 lease, const OgRecord *record);
+extern uint32 og_journal_header_crc(uint64 lease, uint32 database);
+extern OgBookEntry *og_journal_book_claim(uint32 database);
+extern void og_journal_book_free(uint32 database);
 
 #endif							/* OG_JOURNAL_PRIVATE_H */

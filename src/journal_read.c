@@ -8,8 +8,11 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "common/file_perm.h"
 #include "miscadmin.h"
-#include "port/pg_crc32c.h"
 
 #include "journal_private.h"
 
@@ -27,15 +30,11 @@ static bool
 copy_segment(OgSegmentCopy *copy)
 {
 	volatile OgSegmentHeader *header = og_journal_segment(copy->number);
-	uint32		tail;
 
-	tail = pg_atomic_read_u32((pg_atomic_uint32 *) &header->tail);
-	pg_read_barrier();
-	if (tail < sizeof(OgSegmentHeader) || tail > OG_SEGMENT_SIZE)
+	if (copy->tail < sizeof(OgSegmentHeader) || copy->tail > OG_SEGMENT_SIZE)
 		return false;
-	copy->tail = tail;
 	copy->data = palloc(OG_SEGMENT_SIZE);
-	memcpy(copy->data, (char *) header, tail);
+	memcpy(copy->data, (char *) header, copy->tail);
 	pg_read_barrier();
 	return header->lease == copy->lease;
 }
@@ -43,7 +42,9 @@ copy_segment(OgSegmentCopy *copy)
 /*
  * og_journal_copy
  *		Copies all segments of a database that hold records not yet consumed,
- *		in the order of their leases, in the current memory context.
+ *		in the order of their leases, in the current memory context.  The
+ *		tails are read under the lock, under which sessions change segments:
+ *		so of each session all is seen up to one moment.
  */
 List *
 og_journal_copy(uint32 database)
@@ -66,10 +67,14 @@ og_journal_copy(uint32 database)
 		copy->number = i;
 		copy->lease = slot->lease;
 		copy->state = slot->state;
+		copy->session = slot->session;
 		copy->consumed = slot->consumed;
+		copy->checked = slot->checked;
+		copy->tail = pg_atomic_read_u32(&og_journal_segment(i)->tail);
 		slots = lappend(slots, copy);
 	}
 	LWLockRelease(og_journal_shared->lock);
+	pg_read_barrier();
 	foreach(cell, slots)
 	{
 		if (copy_segment(lfirst(cell)))
@@ -79,23 +84,41 @@ og_journal_copy(uint32 database)
 	return copies;
 }
 
+/* Is the length of a record possible, where it stands and for its type? */
 static bool
-crc_matches(const OgRecord *record)
+is_plausible(const OgSegmentCopy *segment, uint32 offset)
 {
-	pg_crc32c	crc;
+	static const uint32 least[] = {
+		[OG_REC_SESSION] = sizeof(OgSessionRecord),
+		[OG_REC_BEGIN] = sizeof(OgBeginRecord),
+		[OG_REC_ROW] = sizeof(OgRowRecord),
+		[OG_REC_CONFIRM] = sizeof(OgConfirmRecord),
+		[OG_REC_SUBABORT] = OG_END_LENGTH,
+		[OG_REC_OUTCOME] = OG_END_SHORT,
+		[OG_REC_BULK] = sizeof(OgBulkRecord),
+	};
+	const OgRecord *record = (OgRecord *) (segment->data + offset);
 
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, (const char *) record + sizeof(record->crc),
-				og_journal_crc_end(record) - sizeof(record->crc));
-	FIN_CRC32C(crc);
-	return crc == record->crc;
+	return record->length >= sizeof(OgRecord) &&
+		record->length == MAXALIGN(record->length) &&
+		offset + record->length <= segment->tail &&
+		(record->type >= lengthof(least) ||
+		 record->length >= least[record->type]);
+}
+
+/* Counts a damaged record that nobody has counted. */
+static void
+note_damage(OgSegmentCopy *segment, uint32 offset)
+{
+	if (offset >= segment->checked)
+		segment->corrupt++;
 }
 
 /*
  * og_journal_next
  *		The record at *offset, which then moves past it; NULL at the end.
- *		Records whose CRC is wrong are counted and passed over; where even the
- *		length is implausible the rest of the segment is given up.
+ *		Records whose CRC is wrong are passed over; where even the length is
+ *		implausible the rest of the segment is given up.
  */
 OgRecord *
 og_journal_next(OgSegmentCopy *segment, uint32 *offset)
@@ -104,22 +127,39 @@ og_journal_next(OgSegmentCopy *segment, uint32 *offset)
 	{
 		OgRecord   *record = (OgRecord *) (segment->data + *offset);
 
-		if (record->length < sizeof(OgRecord) ||
-			record->length != MAXALIGN(record->length) ||
-			*offset + record->length > segment->tail ||
-			(record->type == OG_REC_BULK &&
-			 record->length < sizeof(OgBulkRecord)))
+		if (!is_plausible(segment, *offset))
+			break;
+		if (og_journal_crc(segment->lease, record) == record->crc)
 		{
-			pg_atomic_fetch_add_u64(&og_journal_shared->corrupt, 1);
-			*offset = segment->tail;
-			return NULL;
-		}
-		*offset += record->length;
-		if (crc_matches(record))
+			*offset += record->length;
 			return record;
-		pg_atomic_fetch_add_u64(&og_journal_shared->corrupt, 1);
+		}
+		note_damage(segment, *offset);
+		*offset += record->length;
 	}
+	if (*offset != segment->tail)
+		note_damage(segment, *offset);
+	*offset = segment->tail;
 	return NULL;
+}
+
+/*
+ * og_journal_note_corrupt
+ *		Counts what was found damaged in a segment; once.
+ */
+void
+og_journal_note_corrupt(const OgSegmentCopy *segment)
+{
+	OgSegmentSlot *slot;
+
+	if (segment->corrupt == 0)
+		return;
+	slot = &og_journal_shared->slot[segment->number];
+	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
+	if (slot->lease == segment->lease)
+		slot->checked = segment->tail;
+	og_journal_shared->corrupt += segment->corrupt;
+	LWLockRelease(og_journal_shared->lock);
 }
 
 /*
@@ -158,28 +198,18 @@ og_journal_restore(uint64 lease, uint32 offset)
 			og_journal_consume(i, lease, offset);
 }
 
-/* How often something of this database could not be written. */
+/* Records and segments found damaged since the server started. */
 uint64
-og_journal_dropped(uint32 database)
+og_journal_corrupt(void)
 {
-	uint64		count = 0;
+	uint64		corrupt;
 
 	if (!og_journal_ready())
 		return 0;
 	LWLockAcquire(og_journal_shared->lock, LW_SHARED);
-	for (int i = 0; i < OG_DROP_SLOTS; i++)
-		if (og_journal_shared->drop[i].database == database ||
-			(i == OG_DROP_SLOTS - 1))
-			count += og_journal_shared->drop[i].count;
+	corrupt = og_journal_shared->corrupt;
 	LWLockRelease(og_journal_shared->lock);
-	return count;
-}
-
-uint64
-og_journal_corrupt(void)
-{
-	return og_journal_ready() ?
-		pg_atomic_read_u64(&og_journal_shared->corrupt) : 0;
+	return corrupt;
 }
 
 void
@@ -194,6 +224,14 @@ og_journal_usage(uint32 *segments, uint32 *used)
 	LWLockRelease(og_journal_shared->lock);
 }
 
+/* Does nobody write this segment of the database any more?  Lock held. */
+static bool
+is_at_rest(const OgSegmentSlot *slot, uint32 database)
+{
+	return slot->database == database &&
+		(slot->state == OG_SEGMENT_FULL || slot->state == OG_SEGMENT_PARTIAL);
+}
+
 /*
  * og_journal_free_database
  *		Frees what nobody writes of a database that has no reader.
@@ -206,19 +244,55 @@ og_journal_free_database(uint32 database)
 	if (!og_journal_ready())
 		return 0;
 	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
+	og_journal_book_free(database);
 	for (uint32 i = 0; i < og_journal_shared->segments; i++)
 	{
-		OgSegmentSlot *slot = &og_journal_shared->slot[i];
-
-		if (slot->database == database &&
-			(slot->state == OG_SEGMENT_FULL ||
-			 slot->state == OG_SEGMENT_PARTIAL))
+		if (is_at_rest(&og_journal_shared->slot[i], database))
 		{
 			og_journal_free_slot(i);
 			freed++;
 		}
 	}
 	LWLockRelease(og_journal_shared->lock);
+	return freed;
+}
+
+/*
+ * og_journal_set_aside
+ *		Frees what nobody writes of a database whose workers die of it, after
+ *		it was written to a file beside the journal, for whoever wants to know
+ *		why.  Returns the number of segments.
+ */
+int
+og_journal_set_aside(uint32 database)
+{
+	char		path[MAXPGPATH + 32];
+	int			freed = 0;
+	int			fd;
+
+	if (!og_journal_ready())
+		return 0;
+	snprintf(path, sizeof(path), "%s.damaged.%u", og_journal_file.path,
+			 database);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+			  pg_file_create_mode);
+	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
+	for (uint32 i = 0; i < og_journal_shared->segments; i++)
+	{
+		if (!is_at_rest(&og_journal_shared->slot[i], database))
+			continue;
+		if (fd >= 0 && write(fd, og_journal_segment(i), OG_SEGMENT_SIZE) !=
+			OG_SEGMENT_SIZE)
+		{
+			close(fd);			/* no room: without it then */
+			fd = -1;
+		}
+		og_journal_free_slot(i);
+		freed++;
+	}
+	LWLockRelease(og_journal_shared->lock);
+	if (fd >= 0)
+		close(fd);
 	return freed;
 }
 
@@ -237,24 +311,4 @@ og_journal_databases(void)
 											   og_journal_shared->slot[i].database);
 	LWLockRelease(og_journal_shared->lock);
 	return databases;
-}
-
-/*
- * og_journal_fence_after
- *		The fence of the server incarnation that came right after a given one;
- *		false if it is not known.
- */
-bool
-og_journal_fence_after(uint32 incarnation, uint64 *next_xid)
-{
-	OgFileHeader header;
-	int			entry = (incarnation + 1) % OG_FENCES;
-
-	if (!og_journal_ready() ||
-		!og_journal_file_read_header(og_journal_file.fd, &header) ||
-		header.fence[entry].incarnation != incarnation + 1 ||
-		!header.fence[entry].valid)
-		return false;
-	*next_xid = header.fence[entry].next_xid;
-	return true;
 }

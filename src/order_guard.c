@@ -2,8 +2,8 @@
  * order_guard.c
  *		Entry of the library: settings, shared memory and hooks.
  *
- * Without shared_preload_libraries only the settings are defined: the triggers
- * then do nothing.
+ * Without shared_preload_libraries nothing is defined: the triggers then do
+ * nothing.
  */
 #include "postgres.h"
 
@@ -18,6 +18,7 @@
 #include "capture.h"
 #include "compat.h"
 #include "journal.h"
+#include "journal_file.h"
 #include "launcher.h"
 #include "settings.h"
 
@@ -189,7 +190,11 @@ _PG_init(void)
 		return;
 	og_settings_define();
 	if (!IsPostmasterEnvironment || IsBinaryUpgrade)
+	{
+		/* Whatever happens now, the journal knows nothing of it. */
+		og_journal_file_disown();
 		return;
+	}
 	og_attempt_init();
 	og_capture_init();
 	og_launcher_register();

@@ -33,8 +33,7 @@ typedef struct XactEntry
 typedef struct SessionEntry
 {
 	uint64		session;
-	OgXact	   *newest;			/* or NULL */
-	bool		alive;			/* holds a lease */
+	OgXact	   *newest;
 } SessionEntry;
 
 typedef struct Parser
@@ -57,21 +56,6 @@ make_table(const char *name, Size key, Size entry)
 					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-static SessionEntry *
-find_session(Parser *parser, uint64 number)
-{
-	bool		found;
-	SessionEntry *session = hash_search(parser->sessions, &number, HASH_ENTER,
-										&found);
-
-	if (!found)
-	{
-		session->newest = NULL;
-		session->alive = false;
-	}
-	return session;
-}
-
 static OgXact *
 find_xact(Parser *parser, uint32 number)
 {
@@ -86,11 +70,8 @@ find_xact(Parser *parser, uint32 number)
 	entry->xact = palloc0(sizeof(OgXact));
 	entry->xact->key = key;
 	entry->xact->session = parser->session;
-	entry->xact->newest = true;
 	parser->reading->xacts = lappend(parser->reading->xacts, entry->xact);
-	session = find_session(parser, key.session);
-	if (session->newest)
-		session->newest->newest = false;
+	session = hash_search(parser->sessions, &key.session, HASH_ENTER, NULL);
 	session->newest = entry->xact;
 	return entry->xact;
 }
@@ -259,8 +240,24 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 		note_place(xact, segment, start);
 		understand(xact, record);
 	}
-	if (segment->state == OG_SEGMENT_LEASED && parser->session)
-		find_session(parser, parser->session->session)->alive = true;
+}
+
+/* A session that goes on holds a segment. */
+static void
+find_newest(Parser *parser)
+{
+	ListCell   *cell;
+
+	foreach(cell, parser->reading->segments)
+	{
+		OgSegmentCopy *segment = lfirst(cell);
+		SessionEntry *session = hash_search(parser->sessions,
+											&segment->session, HASH_FIND,
+											NULL);
+
+		if (session)
+			session->newest->newest = true;
+	}
 }
 
 /*
@@ -284,14 +281,9 @@ og_reader_read(Oid database)
 								 sizeof(uint64), sizeof(SessionEntry));
 	foreach(cell, reading->segments)
 		parse_segment(&parser, lfirst(cell));
+	find_newest(&parser);
 	foreach(cell, reading->xacts)
-	{
-		OgXact	   *xact = lfirst(cell);
-
-		void_old_candidates(xact);
-		xact->alive = xact->newest &&
-			find_session(&parser, xact->key.session)->alive;
-	}
+		void_old_candidates(lfirst(cell));
 	hash_destroy(parser.sessions);
 	hash_destroy(parser.xacts);
 	return reading;

@@ -50,8 +50,7 @@ typedef struct OgXact
 	List	   *failures;		/* of OgEndRecord that undid no row */
 	List	   *bulk;			/* of OgBulkRecord */
 	List	   *places;			/* of OgPlace: where it starts in each segment */
-	bool		newest;			/* the last one of its session */
-	bool		alive;			/* newest, and its session holds a lease */
+	bool		newest;			/* the last one of a session that goes on */
 	bool		keep;			/* not to be consumed yet */
 } OgXact;
 

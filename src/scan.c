@@ -22,7 +22,7 @@
 #include "slot.h"
 
 #define LONGEST_S		(30 * 86400.0)	/* no scan waits longer */
-#define STAT_COLUMNS	14
+#define STAT_COLUMNS	15
 
 PG_FUNCTION_INFO_V1(og_worker_scan);
 PG_FUNCTION_INFO_V1(og_worker_stat);
@@ -322,13 +322,14 @@ fill_from_journal(Datum *values, bool *nulls)
 
 	if (!og_journal_ready())
 	{
-		nulls[11] = nulls[12] = nulls[13] = true;
+		nulls[11] = nulls[12] = nulls[13] = nulls[14] = true;
 		return;
 	}
 	og_journal_usage(&segments, &used);
 	values[11] = Int32GetDatum((int32) segments);
 	values[12] = Int32GetDatum((int32) used);
 	values[13] = Int64GetDatum((int64) og_journal_dropped(MyDatabaseId));
+	values[14] = Int64GetDatum((int64) og_journal_corrupt());
 }
 
 /* order_guard._stat_worker(): one row about this database's worker. */

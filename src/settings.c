@@ -8,6 +8,7 @@
 
 #include "utils/guc.h"
 
+#include "fault.h"
 #include "settings.h"
 
 bool		og_enabled = true;
@@ -92,6 +93,18 @@ define_worker(void)
 				"Writes a line to the server log for each incident.");
 }
 
+#ifdef OG_FAULTS
+char	   *og_fault = NULL;
+
+static void
+define_fault(void)
+{
+	DefineCustomStringVariable("order_guard.fault",
+							   "Place at which a failure is injected.", NULL,
+							   &og_fault, "", PGC_SUSET, 0, NULL, NULL, NULL);
+}
+#endif
+
 /*
  * og_settings_define
  *		Called once by _PG_init.
@@ -101,5 +114,8 @@ og_settings_define(void)
 {
 	define_capture();
 	define_worker();
+#ifdef OG_FAULTS
+	define_fault();
+#endif
 	MarkGUCPrefixReserved("order_guard");
 }

@@ -36,6 +36,7 @@
 
 static MemoryContext tick_memory = NULL;
 static bool was_off = false;
+static bool journal_lost = false;
 static TimestampTz next_coverage = 0;
 static TimestampTz next_retention = 0;
 
@@ -83,8 +84,18 @@ og_tick_start(void)
 	og_tracker_load();
 	og_attempts_load();
 	og_drain_start();
+	if (journal_lost)
+		og_watch_request_sweep(0, "journal set aside");
 	finish(&ignored);
+	journal_lost = false;
 	next_coverage = next_retention = 0;
+}
+
+/* See tick.h. */
+void
+og_tick_journal_lost(void)
+{
+	journal_lost = true;
 }
 
 /* Watches and open incidents, as they are at the start of the tick. */
@@ -162,7 +173,8 @@ steps(OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
-		if (coverage || watch->sweep || watch->coverage)
+		if (coverage || watch->sweep || watch->coverage ||
+			og_detect_coverage_open(watch))
 			step(og_detect_coverage, watch, result);
 	}
 	if (coverage)
@@ -211,23 +223,21 @@ retain(OgTickResult *result)
 	finish(result);
 }
 
-/* After a time without capture everything has to be read anew. */
+/*
+ * After a time without capture everything has to be read anew.  That is noted
+ * at once, since the server may be started again before it is switched on.
+ */
 static bool
 notice_switch(OgTickResult *result)
 {
-	if (!og_enabled)
-	{
-		was_off = true;
-		return false;
-	}
-	if (was_off)
+	if (was_off == og_enabled)
 	{
 		begin();
 		og_watch_request_sweep(0, "order_guard.enabled was off");
 		finish(result);
+		was_off = !og_enabled;
 	}
-	was_off = false;
-	return true;
+	return og_enabled;
 }
 
 /*

@@ -13,6 +13,9 @@ typedef struct OgTickResult
 	uint64		tracked;		/* orders in the tracker now */
 } OgTickResult;
 
+/* Part of the journal is gone: the next start asks for a sweep. */
+extern void og_tick_journal_lost(void);
+
 /* Once, when a worker has connected; outside a transaction. */
 extern void og_tick_start(void);
 

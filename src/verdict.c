@@ -1,6 +1,6 @@
 /*
  * verdict.c
- *		What became of a transaction whose outcome is not in the journal.
+ *		What became of a transaction that the journal alone does not tell.
  *
  * Runs in the worker.  Transaction ids are used again after a crash, so an id
  * alone says nothing about a transaction of an earlier life of the server: it
@@ -13,18 +13,18 @@
 #include "access/transam.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
-#include "utils/hsearch.h"
-#include "utils/memutils.h"
 
 #include "compat.h"
 #include "verdict.h"
 
-/* The id of a transaction: the first of its rows that has one. */
+/* The id of a transaction; 0: it has none. */
 static uint64
 find_xid(const OgXact *xact)
 {
 	ListCell   *cell;
 
+	if (xact->end != NULL)
+		return xact->end->xid;
 	foreach(cell, xact->rows)
 	{
 		const OgRow *row = lfirst(cell);
@@ -64,34 +64,10 @@ ask_log(uint64 value)
 }
 
 /*
- * Has this transaction been without a session at the last look already?  A
- * backend that changes its segment is without one for a moment.
- */
-static bool
-is_abandoned(const OgXactKey *key)
-{
-	static HTAB *suspects = NULL;
-	bool		found;
-
-	if (suspects == NULL)
-	{
-		HASHCTL		control = {0};
-
-		control.keysize = sizeof(OgXactKey);
-		control.entrysize = sizeof(OgXactKey);
-		control.hcxt = TopMemoryContext;
-		suspects = hash_create("order_guard suspects", 16, &control,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	hash_search(suspects, key, HASH_ENTER, &found);
-	if (found)
-		hash_search(suspects, key, HASH_REMOVE, NULL);
-	return found;
-}
-
-/*
  * og_verdict
- *		OG_OPEN if it may still end by itself.
+ *		OG_OPEN if it may still end by itself.  What a commit of an earlier
+ *		life of the server says for itself does not count: it may not have
+ *		been on disk when the server crashed.
  */
 OgOutcome
 og_verdict(const OgXact *xact)
@@ -102,11 +78,14 @@ og_verdict(const OgXact *xact)
 
 	if (incarnation == og_journal_incarnation())
 	{
-		if (xact->alive ||
-			(xact->newest && !is_abandoned(&xact->key)))
+		if (xact->end != NULL)
+			return xact->end->outcome;
+		if (xact->newest)
 			return OG_OPEN;
 		return xid == 0 ? OG_LOST : ask_log(xid);
 	}
+	if (xact->end != NULL && (xid == 0 || xact->end->outcome != OG_COMMITTED))
+		return xact->end->outcome;
 	if (xid == 0)
 		return OG_LOST;
 	if (!og_journal_fence_after(incarnation, &fence))

@@ -39,6 +39,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "journal.h"
 #include "settings.h"
 #include "slot.h"
 #include "tick.h"
@@ -50,6 +51,9 @@
 
 #define STEADY_MS		60000	/* a worker that lived so long is healthy */
 #define BACK_OFF_MS		30000	/* longest pause after failed ticks */
+#define MAX_DEATHS		3		/* workers that may die in their first tick */
+#define DEATH_PAUSE_MS	60000	/* pause before the next, doubled each time */
+#define DEATH_DOUBLINGS 6
 
 static OgSlot *slot = NULL;
 static bool started = false;	/* og_tick_start() has been called */
@@ -68,6 +72,7 @@ static void
 detach(int code, Datum arg)
 {
 	LWLockReleaseAll();
+	og_journal_forget_starts(slot->database);
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
 	if (TimestampDifferenceExceeds(slot->attached_at, GetCurrentTimestamp(),
 								   STEADY_MS))
@@ -367,6 +372,62 @@ handle_signals(void)
 	return true;
 }
 
+/* Waits, answering signals. */
+static void
+pause_for(long ms)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	TimestampTz now;
+
+	while ((now = GetCurrentTimestamp()) < until)
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, until) + 1,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		handle_signals();
+	}
+}
+
+/*
+ * A worker that takes the server down with it would do so again and again, as
+ * each one finds what the last one found.  After some that did not live
+ * through a tick the journal of the database is set aside, and if that does
+ * not help there are pauses.
+ */
+static void
+survey_deaths(Oid database)
+{
+	uint32		died = og_journal_count_start(database);
+	long		pause;
+
+	if (died < MAX_DEATHS)
+		return;
+	if (died == MAX_DEATHS)
+	{
+		int			segments = og_journal_set_aside(database);
+
+		ereport(WARNING,
+				(errmsg("order_guard set aside %d segments of the journal of "
+						"database %u", segments, database),
+				 errdetail("%u workers in a row have died in their first tick.",
+						   died),
+				 errhint("What they held is in a file beside the journal. "
+						 "The guarded tables are swept.")));
+		og_tick_journal_lost();
+		return;
+	}
+	pause = (long) DEATH_PAUSE_MS << Min(died - MAX_DEATHS - 1,
+										 DEATH_DOUBLINGS);
+	ereport(WARNING,
+			(errmsg("order_guard worker of database %u waits for %ld s",
+					database, pause / 1000),
+			 errdetail("%u workers in a row have died in their first tick.",
+					   died)));
+	pause_for(pause);
+}
+
 /* Sleeps until the next tick is due or somebody asks for one. */
 static void
 nap(void)
@@ -404,6 +465,7 @@ og_worker_main(Datum database)
 	pgstat_report_appname("order_guard worker");
 	tick_context = AllocSetContextCreate(TopMemoryContext, "order_guard tick",
 										 ALLOCSET_DEFAULT_SIZES);
+	survey_deaths(slot->database);
 	for (;;)
 	{
 		uint64		serving = pg_atomic_read_u64(&slot->requests);
@@ -411,6 +473,7 @@ og_worker_main(Datum database)
 		handle_signals();
 		if (!tick())
 			leave(serving);
+		og_journal_forget_starts(slot->database);
 		nap();
 	}
 }
