@@ -1649,9 +1649,11 @@ BEGIN
 			old.terminal, old.since, old.amount, old.customer)
 	THEN
 		INSERT INTO order_guard.watch_state AS s (watch, sweep)
-		VALUES (old.id, 'changed')
+		VALUES (old.id, CASE WHEN w.key <> old.key THEN 'key changed'
+			ELSE 'changed' END)
 		ON CONFLICT (watch) DO UPDATE
-		SET sweep = CASE WHEN s.sweep = 'watch' THEN 'watch'
+		SET sweep = CASE WHEN w.key <> old.key THEN 'key changed'
+				WHEN s.sweep IN ('watch', 'key changed') THEN s.sweep
 				ELSE 'changed' END,
 			sweep_leaf = NULL, sweep_block = 0, sweep_started = NULL;
 	END IF;
@@ -2006,6 +2008,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	ORDER BY c.rank;
 $$;
 
+CREATE FUNCTION order_guard._lost_label(w order_guard.watch)
+RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- a status with a deadline that its enum does not have any more
+	SELECT d.status
+	FROM pg_attribute a
+	CROSS JOIN LATERAL order_guard._base_type(a.atttypid) AS t (oid)
+	CROSS JOIN LATERAL jsonb_object_keys($1.deadlines) AS d (status)
+	WHERE a.attrelid = $1.relation AND a.attname = $1.status
+		AND NOT a.attisdropped
+		AND EXISTS (SELECT FROM pg_enum e WHERE e.enumtypid = t.oid)
+		AND NOT EXISTS (SELECT FROM pg_enum e
+			WHERE e.enumtypid = t.oid AND e.enumlabel = d.status)
+	ORDER BY 1 LIMIT 1;
+$$;
+
 CREATE FUNCTION order_guard._check_triggers(watch integer)
 RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -2029,6 +2047,11 @@ BEGIN
 	FROM order_guard._lost_columns(w) l LIMIT 1;
 	IF gap IS NULL THEN
 		SELECT g.description INTO gap FROM order_guard._gaps(w) g LIMIT 1;
+	END IF;
+	IF gap IS NULL THEN
+		SELECT format('status "%s" has a deadline, but is no value of'
+			' column %I of %s any more', l, w.status, w.relation) INTO gap
+		FROM order_guard._lost_label(w) l WHERE l IS NOT NULL;
 	END IF;
 	RETURN gap;
 END

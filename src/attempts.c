@@ -293,6 +293,9 @@ collect_row(HTAB *drafts, OgXact *xact, OgRow *row)
 		entry->draft.relation = record->relation;
 		entry->draft.rows = 1;
 	}
+	/* A row that goes and comes again, perhaps to another partition. */
+	if (entry->draft.operation == 'D' && record->operation == 'I')
+		entry->draft.operation = 'U';
 	if (!is_undone(xact, row))
 		entry->live = true;
 	entry->draft.last = record;

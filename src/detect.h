@@ -9,11 +9,13 @@
 #include "watch.h"
 
 extern void og_detect_stalled(OgWatch *watch);
+extern void og_detect_restore(void);
 extern void og_detect_vanished(OgWatch *watch);
 extern void og_detect_uncommitted(void);
 extern bool og_detect_coverage_open(const OgWatch *watch);
 extern void og_detect_coverage(OgWatch *watch);
 extern void og_sweep_step(OgWatch *watch);
+extern void og_detect_recovery(OgWatch *watch);
 
 /* shared by them */
 extern void og_detect_hash(unsigned char *hash, const char *what, int watch);

@@ -19,6 +19,7 @@
 #include "query.h"
 #include "tracker.h"
 
+/* What is amiss with the triggers, after what can be repaired was. */
 static char *
 check_triggers(const OgWatch *watch)
 {
@@ -31,6 +32,9 @@ check_triggers(const OgWatch *watch)
 	if (SPI_processed == 0 || og_query_null(0, 0))
 		return NULL;
 	og_query_run(&repair, 1, types, values, NULL);
+	/* A partition may have come with orders in it. */
+	if (SPI_processed > 0 && DatumGetBool(og_query_datum(0, 0)))
+		og_watch_request_sweep(watch->id, "changed");
 	og_query_run(&check, 1, types, values, NULL);
 	return SPI_processed == 0 ? NULL : og_query_text(0, 0);
 }
@@ -56,6 +60,7 @@ gap_of_sweep(const OgWatch *watch)
 {
 	if (watch->sweep == NULL || strcmp(watch->sweep, "watch") == 0 ||
 		strcmp(watch->sweep, "changed") == 0 ||
+		strcmp(watch->sweep, "key changed") == 0 ||
 		strcmp(watch->sweep, "bulk") == 0 ||
 		strcmp(watch->sweep, "key too long") == 0)
 		return NULL;
@@ -92,6 +97,19 @@ og_detect_coverage_open(const OgWatch *watch)
 	return og_open_has(watch->id, "coverage", hash);
 }
 
+/* The table was dropped: nobody can move its orders any more. */
+static const char *
+forget_orders(const OgWatch *watch)
+{
+	static const char *const gap = "the table was dropped";
+	ListCell   *cell;
+
+	og_open_clear_watch(watch->id, "coverage", gap);
+	foreach(cell, og_tracker_all(watch->id))
+		og_tracker_remove(lfirst(cell));
+	return gap;
+}
+
 /*
  * og_detect_coverage
  *		Compares what should see a watch's table with what does.
@@ -103,7 +121,7 @@ og_detect_coverage(OgWatch *watch)
 	const char *gap = NULL;
 
 	if (!OidIsValid(watch->relation))
-		gap = "the table was dropped";
+		gap = forget_orders(watch);
 	if (gap == NULL && !og_journal_ready())
 		gap = "there is no journal";
 	if (gap == NULL)
@@ -127,4 +145,23 @@ og_detect_coverage(OgWatch *watch)
 		report(watch, gap);
 	else
 		og_open_clear(watch->id, "coverage", hash, "complete again");
+}
+
+/*
+ * og_detect_recovery
+ *		A watch on which an error was noted, and which has been read without
+ *		one in this tick.
+ */
+void
+og_detect_recovery(OgWatch *watch)
+{
+	static OgPlan plan = {
+		"UPDATE order_guard.watch_state SET last_error = NULL "
+		"WHERE watch = $1", NULL
+	};
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(watch->id)};
+
+	if (og_tracker_broken(watch->id) == 0)
+		og_query_run(&plan, 1, types, values, NULL);
 }

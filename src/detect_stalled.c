@@ -9,14 +9,18 @@
 
 #include "miscadmin.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "detect.h"
 #include "incident.h"
 #include "open.h"
+#include "query.h"
 #include "tracker.h"
 #include "verify.h"
 
 #define BATCH		1000
+/* A step takes further batches until then. */
+#define STEP		(300 * 1000)	/* microseconds */
 /* How long an order that is reported waits to be looked at again. */
 #define LOOK_AGAIN	(60 * USECS_PER_SEC)
 
@@ -62,8 +66,8 @@ report_deleted(OgWatch *watch, OgTracked *tracked)
 	OgIncident	incident;
 
 	og_open_clear(watch->id, "stalled", tracked->id.hash, "it was deleted");
-	/* A row whose status nobody knew may have been finished. */
-	if (tracked->status[0] != '\0')
+	/* A row whose status nobody knows may have been finished. */
+	if (tracked->status[0] != '\0' && !tracked->uncertain)
 	{
 		incident = make_incident(watch, tracked, NULL, "deleted");
 		incident.summary = psprintf("order %s of %s was deleted while it was "
@@ -85,7 +89,7 @@ report_stalled(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
 	og_tracker_schedule(tracked, now + LOOK_AGAIN);
 	if (tracked->backlog)
 	{
-		og_tracker_set_overdue(tracked);
+		og_tracker_set_overdue(tracked, true);
 		return;
 	}
 	tracked->overdue = true;
@@ -119,11 +123,18 @@ static void
 judge(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
 	  TimestampTz now)
 {
+	og_tracker_set_broken(tracked, present->message != NULL);
+	if (present->poisoned)
+	{
+		og_tracker_schedule(tracked, now + LOOK_AGAIN);
+		return;
+	}
 	if (!present->found)
 	{
 		report_deleted(watch, tracked);
 		return;
 	}
+	tracked->uncertain = false;
 	if (present->status == NULL ||
 		strcmp(tracked->status, present->status) != 0)
 	{
@@ -131,10 +142,22 @@ judge(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
 		if (tracked == NULL)
 			return;
 	}
-	if (watch->since && present->since)
-		og_tracker_set_since(watch, tracked, present->since);
+	if (!og_tracker_measure(watch, tracked,
+							watch->since ? present->since : 0))
+	{
+		og_open_clear(watch->id, "stalled", tracked->id.hash,
+					  psprintf("%s has no deadline any more",
+							   tracked->status));
+		og_tracker_remove(tracked);
+		return;
+	}
 	if (tracked->deadline > now)
+	{
+		og_open_clear(watch->id, "stalled", tracked->id.hash,
+					  "it has more time now");
+		og_tracker_set_overdue(tracked, false);
 		og_tracker_schedule(tracked, tracked->deadline);
+	}
 	else
 		report_stalled(watch, tracked, present, now);
 }
@@ -168,31 +191,77 @@ report_backlog(OgWatch *watch, TimestampTz now)
 	og_incident_open(&incident);
 }
 
-/*
- * og_detect_stalled
- *		Looks at the orders of a watch that are due, BATCH at most.
- */
-void
-og_detect_stalled(OgWatch *watch)
+/* Judges one batch of orders; false if that was all, or cannot be now. */
+static bool
+judge_batch(OgWatch *watch, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	List	   *due = og_tracker_due(watch->id, now, BATCH);
 	List	   *keys = NIL;
 	OgPresent  *present;
 	ListCell   *cell;
 
+	if (due == NIL)
+		return false;
 	foreach(cell, due)
 		keys = lappend(keys, ((OgTracked *) lfirst(cell))->key);
-	if (due != NIL)
+	if (og_verify_keys(watch, keys, &present) != OG_OWNER_DONE)
+		return false;
+	foreach(cell, due)
 	{
-		if (og_verify_keys(watch, keys, &present) != OG_OWNER_DONE)
-			return;
-		foreach(cell, due)
-		{
-			CHECK_FOR_INTERRUPTS();
-			judge(watch, lfirst(cell), &present[foreach_current_index(cell)],
-				  now);
-		}
+		CHECK_FOR_INTERRUPTS();
+		judge(watch, lfirst(cell), &present[foreach_current_index(cell)],
+			  now);
+	}
+	return list_length(due) == BATCH;
+}
+
+/*
+ * og_detect_stalled
+ *		Looks at the orders of a watch that are due.
+ */
+void
+og_detect_stalled(OgWatch *watch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	while (judge_batch(watch, now))
+	{
+		if (GetCurrentTimestamp() > now + STEP)
+			break;
 	}
 	report_backlog(watch, now);
+}
+
+/*
+ * og_detect_restore
+ *		When a worker starts: every order with an incident that only its row
+ *		can clear is tracked.
+ */
+void
+og_detect_restore(void)
+{
+	static OgPlan plan = {
+		"SELECT watch, hash, key, status, opened_at FROM order_guard.incident "
+		"WHERE state = 'open' AND kind = 'stalled' AND key IS NOT NULL", NULL
+	};
+
+	og_query_run(&plan, 0, NULL, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		OgWatch    *watch = og_watch_find(DatumGetInt32(og_query_datum(row, 0)));
+		uint8	   *hash = DatumGetUUIDP(og_query_datum(row, 1))->data;
+		char	   *key = og_query_text(row, 2);
+		char	   *status = og_query_text(row, 3);
+		TimestampTz opened = DatumGetTimestampTz(og_query_datum(row, 4));
+		const OgDeadline *deadline;
+
+		if (watch == NULL || og_tracker_find(watch->id, hash) != NULL)
+			continue;
+		deadline = og_watch_deadline(watch, status);
+		if (deadline)
+			og_tracker_put(watch, hash, key, status,
+						   opened - deadline->allowed);
+		else
+			og_tracker_examine(watch, hash, key, true);
+	}
 }

@@ -99,7 +99,7 @@ static bool
 row_replaces(const Attempt *attempt, const OgPresent *present)
 {
 	if (attempt->operation == 'I')
-		return present->found;
+		return present->found || present->poisoned;
 	if (!present->found)
 		return true;			/* deleted: told elsewhere, or what was meant */
 	if (attempt->old_status == NULL || present->status == NULL)
@@ -189,7 +189,7 @@ match_tokens(OgWatch *watch, List *attempts)
 }
 
 static char *
-describe(const OgWatch *watch, const Attempt *attempt)
+describe(const OgWatch *watch, const Attempt *attempt, int64 count)
 {
 	char	   *why = psprintf("%s%s%s%s",
 							   attempt->reason ? attempt->reason :
@@ -201,6 +201,9 @@ describe(const OgWatch *watch, const Attempt *attempt)
 	if (attempt->key == NULL)
 		return psprintf("statements on %s failed and left no order: %s",
 						watch->name, why);
+	if (count > 1)
+		return psprintf("work on " INT64_FORMAT " orders of %s was lost: %s",
+						count, watch->name, why);
 	if (attempt->operation == 'I')
 		return psprintf("order %s of %s was not placed: %s", attempt->key,
 						watch->name, why);
@@ -213,14 +216,11 @@ describe(const OgWatch *watch, const Attempt *attempt)
 					attempt->new_status ? attempt->new_status : "NULL", why);
 }
 
-static void
-report(OgWatch *watch, Attempt *attempt)
+static OgIncident
+make_incident(OgWatch *watch, const Attempt *attempt)
 {
 	OgIncident	incident = {.kind = "vanished",.count = attempt->rows};
-	bool		group = attempt->key == NULL ||
-		watch->vanished == OG_VANISHED_GROUP;
 
-	attempt->verdict = "vanished";
 	incident.watch = watch->id;
 	incident.relation = watch->relation;
 	incident.severity = attempt->cause &&
@@ -229,17 +229,87 @@ report(OgWatch *watch, Attempt *attempt)
 	incident.amount = attempt->amount;
 	incident.since = attempt->ended;
 	incident.evidence = attempt->evidence;
-	incident.summary = describe(watch, attempt);
-	if (group)
-		og_detect_hash(incident.hash, attempt->sqlstate ? attempt->sqlstate :
-					   attempt->cause ? attempt->cause : "", watch->id);
-	else
+	return incident;
+}
+
+static void
+report(OgWatch *watch, const Attempt *attempt)
+{
+	OgIncident	incident = make_incident(watch, attempt);
+
+	incident.summary = describe(watch, attempt, 1);
+	incident.key = attempt->key;
+	incident.status = attempt->old_status;
+	incident.customer = attempt->customer;
+	incident.may_storm = true;
+	og_incident_open(&incident);
+}
+
+/* What attempts are counted together by; NULL: it is told of by itself. */
+static const char *
+group_of(const OgWatch *watch, const Attempt *attempt)
+{
+	if (attempt->verdict ||
+		(attempt->key && watch->vanished != OG_VANISHED_GROUP))
+		return NULL;
+	return attempt->sqlstate ? attempt->sqlstate :
+		attempt->cause ? attempt->cause : "";
+}
+
+/* Adds to a group's incident, if one is open, these attempts. */
+static void
+add_to_open(OgIncident *incident, Datum *amounts, int n)
+{
+	static OgPlan plan = {
+		"SELECT $3 + coalesce(o.count, 0), "
+		"coalesce(o.amount + s.total, o.amount, s.total)::text "
+		"FROM (SELECT sum(a::numeric) AS total FROM unnest($4) a) s "
+		"LEFT JOIN order_guard.incident o ON o.watch = $1 AND o.hash = $2 "
+		"AND o.kind = 'vanished' AND o.state = 'open'", NULL
+	};
+	pg_uuid_t	hash;
+	Oid			types[] = {INT4OID, UUIDOID, INT8OID, TEXTARRAYOID};
+	Datum		values[4];
+
+	memcpy(hash.data, incident->hash, 16);
+	values[0] = Int32GetDatum(incident->watch);
+	values[1] = UUIDPGetDatum(&hash);
+	values[2] = Int64GetDatum(incident->count);
+	values[3] = og_query_array(amounts, NULL, n, TEXTOID);
+	og_query_run(&plan, 4, types, values, NULL);
+	incident->count = DatumGetInt64(og_query_datum(0, 0));
+	incident->amount = og_query_text(0, 1);
+}
+
+/* One incident for all attempts of the group, from number "first" on. */
+static void
+report_group(OgWatch *watch, List *attempts, int first, const char *group)
+{
+	int			n = list_length(attempts);
+	Datum	   *amounts = palloc(n * sizeof(Datum));
+	int			namounts = 0;
+	int64		rows = 0;
+	Attempt    *last = NULL;
+	OgIncident	incident;
+
+	for (int i = first; i < n; i++)
 	{
-		incident.key = attempt->key;
-		incident.status = attempt->old_status;
-		incident.customer = attempt->customer;
-		incident.may_storm = true;
+		Attempt    *attempt = list_nth(attempts, i);
+		const char *other = group_of(watch, attempt);
+
+		if (other == NULL || strcmp(other, group) != 0)
+			continue;
+		attempt->verdict = "vanished";
+		rows += attempt->rows;
+		if (attempt->amount)
+			amounts[namounts++] = CStringGetTextDatum(attempt->amount);
+		last = attempt;
 	}
+	incident = make_incident(watch, last);
+	incident.count = rows;
+	og_detect_hash(incident.hash, group, watch->id);
+	add_to_open(&incident, amounts, namounts);
+	incident.summary = describe(watch, last, incident.count);
 	og_incident_open(&incident);
 }
 
@@ -284,9 +354,15 @@ og_detect_vanished(OgWatch *watch)
 	foreach(cell, attempts)
 	{
 		Attempt    *attempt = lfirst(cell);
+		const char *group = group_of(watch, attempt);
 
-		if (attempt->verdict == NULL)
+		if (group)
+			report_group(watch, attempts, foreach_current_index(cell), group);
+		else if (attempt->verdict == NULL)
+		{
+			attempt->verdict = "vanished";
 			report(watch, attempt);
+		}
 	}
 	settle_attempts(attempts);
 }

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #include "attempts.h"
@@ -28,6 +29,9 @@
 /* What a sweep was asked for in this tick. */
 static uint32 seen_dropped = 0;
 static uint64 seen_corrupt = 0;
+
+/* The newest commit that has been applied. */
+static XLogRecPtr applied_lsn = 0;
 
 /* ------------------------------------------------------------------------
  * Position
@@ -125,14 +129,31 @@ save_position(OgReading *reading)
 
 /* Only its row can tell what became of it: have it looked at now. */
 static void
-examine(OgWatch *watch, OgRowRecord *record)
+examine(OgWatch *watch, OgRowRecord *record, bool changed)
 {
-	char	   *key = og_reader_key(record);
+	OgTracked  *tracked = og_tracker_find(watch->id, record->hash);
+	char	   *key = tracked ? tracked->key : og_reader_key(record);
 
 	if (key)
-		og_tracker_examine(watch, record->hash, key);
+		og_tracker_examine(watch, record->hash, key, changed);
 	else
 		og_watch_request_sweep(watch->id, "key too long");
+}
+
+/* Something came that was seen only now, or whose end nobody noted. */
+static bool
+came_late(const OgXact *xact)
+{
+	return xact->end == NULL || xact->end->lsn < applied_lsn;
+}
+
+/* It was in the backlog, but now it is known since when it is so. */
+static bool
+has_entered(OgTracked *tracked, OgRowRecord *record, const char *status)
+{
+	char	   *old = og_reader_value(record, OG_VALUE_OLD_STATUS);
+
+	return tracked->backlog && (old == NULL || strcmp(old, status) != 0);
 }
 
 /* The order is in this status since then. */
@@ -143,22 +164,30 @@ track_status(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 	char	   *status = og_reader_value(record, OG_VALUE_NEW_STATUS);
 	char	   *key;
 
-	if (tracked && status && strcmp(tracked->status, status) == 0)
-		return;
-	if (tracked)
-		og_open_clear(watch->id, "stalled", record->hash,
-					  psprintf("moved on to %s", status ? status : "NULL"));
-	if (og_watch_deadline(watch, status) == NULL)
+	if (tracked && status && strcmp(tracked->status, status) == 0 &&
+		!has_entered(tracked, record, status))
 	{
-		if (tracked)
-			og_tracker_remove(tracked);
+		if (watch->since)
+			og_tracker_schedule(tracked, 0);
 		return;
 	}
-	key = og_reader_key(record);
-	if (key)
-		og_tracker_put(watch, record->hash, key, status, since);
-	else
+	key = tracked ? pstrdup(tracked->key) : og_reader_key(record);
+	if (tracked)
+	{
+		og_open_clear(watch->id, "stalled", record->hash,
+					  psprintf("moved on to %s", status ? status : "NULL"));
+		og_tracker_remove(tracked);
+	}
+	if (og_watch_deadline(watch, status) == NULL)
+		return;
+	if (key == NULL)
+	{
 		og_watch_request_sweep(watch->id, "key too long");
+		return;
+	}
+	tracked = og_tracker_put(watch, record->hash, key, status, since);
+	if (tracked && watch->since)
+		og_tracker_schedule(tracked, 0);
 }
 
 /* What the row, which is gone, cannot tell any more. */
@@ -173,29 +202,33 @@ keep_facts(OgWatch *watch, OgRowRecord *record)
 							 og_reader_value(record, OG_VALUE_CUSTOMER));
 }
 
+/* What a deletion left of an order that was tracked, or should have been. */
 static void
-apply_delete(OgWatch *watch, OgRowRecord *record)
+apply_delete(OgWatch *watch, OgXact *xact, OgRowRecord *record, bool changed)
 {
 	OgTracked  *tracked = og_tracker_find(watch->id, record->hash);
+	char	   *old = og_reader_value(record, OG_VALUE_OLD_STATUS);
+	const char *why = NULL;
 
 	if (record->head.flags & OG_ROW_MOVED)
+		why = "its key was changed";
+	else if (!watch->expression && !came_late(xact) &&
+			 og_watch_deadline(watch, old) == NULL)
+		why = psprintf("moved on to %s", old ? old : "NULL");
+	if (why == NULL)
 	{
-		og_open_clear(watch->id, "stalled", record->hash,
-					  "its key was changed");
-		if (tracked)
-			og_tracker_remove(tracked);
-	}
-	else if (tracked || watch->expression ||
-			 og_watch_deadline(watch,
-							   og_reader_value(record, OG_VALUE_OLD_STATUS)))
-	{
-		examine(watch, record);
+		examine(watch, record, changed);
 		keep_facts(watch, record);
+	}
+	else if (tracked)
+	{
+		og_open_clear(watch->id, "stalled", record->hash, why);
+		og_tracker_remove(tracked);
 	}
 }
 
 static void
-apply_row(OgWatch *watch, OgRowRecord *record, TimestampTz since)
+apply_row(OgWatch *watch, OgXact *xact, OgRowRecord *record, bool changed)
 {
 	ListCell   *cell;
 
@@ -207,13 +240,13 @@ apply_row(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 						  "the order is there again");
 			og_open_clear(watch->id, "vanished", record->hash,
 						  "the order appeared");
-			if (watch->expression)
-				examine(watch, record);
+			if (watch->expression || came_late(xact))
+				examine(watch, record, true);
 			else
-				track_status(watch, record, since);
+				track_status(watch, record, xact->end->at);
 			break;
 		case 'D':
-			apply_delete(watch, record);
+			apply_delete(watch, xact, record, changed);
 			break;
 		case 'T':
 			foreach(cell, og_tracker_all(watch->id))
@@ -224,22 +257,68 @@ apply_row(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 	}
 }
 
-static void
-apply_committed(OgXact *xact)
+typedef struct LastImage
 {
+	struct
+	{
+		int32		watch;
+		uint8		hash[16];
+	}			key;
+	OgRowRecord *record;
+	bool		changed;		/* it was not the only one */
+} LastImage;
+
+/*
+ * What the transaction left of each order: the images between were never to
+ * be seen by anybody.  A key in two relations is one of two partitions.
+ */
+static HTAB *
+find_last_images(OgXact *xact)
+{
+	HASHCTL		control = {0};
+	HTAB	   *images;
 	ListCell   *cell;
 
+	control.keysize = sizeof(((LastImage *) 0)->key);
+	control.entrysize = sizeof(LastImage);
+	control.hcxt = CurrentMemoryContext;
+	images = hash_create("order_guard last images", 32, &control,
+						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	foreach(cell, xact->rows)
 	{
 		OgRow	   *row = lfirst(cell);
-		OgWatch    *watch = og_watch_find(row->record->watch);
+		LastImage	probe = {{row->record->watch}};
+		LastImage  *image;
+		bool		found;
 
-		if (watch && row->state == OG_ROW_LIVE &&
-			og_watch_covers(watch, row->record->relation) &&
-			(xact->end == NULL || xact->end->at >= watch->created))
-			apply_row(watch, row->record, xact->end ? xact->end->at :
-					  GetCurrentTimestamp());
+		if (row->state != OG_ROW_LIVE)
+			continue;
+		memcpy(probe.key.hash, row->record->hash, 16);
+		image = hash_search(images, &probe.key, HASH_ENTER, &found);
+		image->record = row->record;
+		image->changed = found;
 	}
+	return images;
+}
+
+static void
+apply_committed(OgXact *xact)
+{
+	HTAB	   *images = find_last_images(xact);
+	HASH_SEQ_STATUS scan;
+	LastImage  *image;
+	ListCell   *cell;
+
+	hash_seq_init(&scan, images);
+	while ((image = hash_seq_search(&scan)) != NULL)
+	{
+		OgWatch    *watch = og_watch_find(image->record->watch);
+
+		if (watch && og_watch_covers(watch, image->record->relation) &&
+			(xact->end == NULL || xact->end->at >= watch->created))
+			apply_row(watch, xact, image->record, image->changed);
+	}
+	hash_destroy(images);
 	foreach(cell, xact->bulk)
 		og_watch_request_sweep(((OgBulkRecord *) lfirst(cell))->watch, "bulk");
 	if (xact->end && (xact->end->head.flags & OG_OUTCOME_INCOMPLETE))
@@ -260,7 +339,7 @@ examine_rows(OgXact *xact)
 		if (watch && row->state == OG_ROW_LIVE &&
 			row->record->operation != 'T' &&
 			og_watch_covers(watch, row->record->relation))
-			examine(watch, row->record);
+			examine(watch, row->record, true);
 	}
 	foreach(cell, xact->bulk)
 		og_watch_request_sweep(((OgBulkRecord *) lfirst(cell))->watch, "bulk");
@@ -335,16 +414,39 @@ keep_behind(OgReading *reading)
 	} while (again);
 }
 
-/* True if it had an effect. */
-static bool
-apply_xact(OgXact *xact)
+/* By the time of their commits, those without one first. */
+static int
+compare_commits(const ListCell *a, const ListCell *b)
 {
-	og_attempts_write(xact);
-	if (xact->outcome == OG_COMMITTED)
+	const OgXact *left = lfirst(a);
+	const OgXact *right = lfirst(b);
+	XLogRecPtr	lsn = left->end ? left->end->lsn : 0;
+	XLogRecPtr	other = right->end ? right->end->lsn : 0;
+
+	return lsn < other ? -1 : lsn > other;
+}
+
+/*
+ * What committed, in the order of the commits: several sessions may have
+ * worked on one order.
+ */
+static void
+apply_all(List *committed)
+{
+	XLogRecPtr	newest = applied_lsn;
+	ListCell   *cell;
+
+	list_sort(committed, compare_commits);
+	foreach(cell, committed)
+	{
+		OgXact	   *xact = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
 		apply_committed(xact);
-	else if (xact->outcome == OG_UNKNOWN)
-		examine_rows(xact);
-	return xact->rows != NIL || xact->bulk != NIL || xact->failures != NIL;
+		if (xact->end)
+			newest = Max(newest, xact->end->lsn);
+	}
+	applied_lsn = newest;
 }
 
 /* What is not in the journal, or cannot be read, is found by a sweep. */
@@ -372,6 +474,7 @@ uint64
 og_drain_run(OgReading *reading)
 {
 	bool		effects = false;
+	List	   *committed = NIL;
 	ListCell   *cell;
 
 	OG_CRASH("tick-crash", reading->xacts != NIL);
@@ -382,9 +485,17 @@ og_drain_run(OgReading *reading)
 		OgXact	   *xact = lfirst(cell);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!xact->keep)
-			effects |= apply_xact(xact);
+		if (xact->keep)
+			continue;
+		og_attempts_write(xact);
+		if (xact->outcome == OG_COMMITTED)
+			committed = lappend(committed, xact);
+		else if (xact->outcome == OG_UNKNOWN)
+			examine_rows(xact);
+		effects |= xact->rows != NIL || xact->bulk != NIL ||
+			xact->failures != NIL;
 	}
+	apply_all(committed);
 	check_gaps(reading);
 	if (effects)
 		save_position(reading);

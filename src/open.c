@@ -11,6 +11,7 @@
 #include "incident.h"
 #include "open.h"
 #include "query.h"
+#include "watch.h"
 
 typedef struct OpenKey
 {
@@ -96,4 +97,33 @@ og_open_clear_others(const char *kind, unsigned char (*hash)[16], int n,
 	while ((key = hash_seq_search(&scan)) != NULL)
 		if (strcmp(key->kind, kind) == 0 && !is_among(key->hash, hash, n))
 			og_incident_clear(key->watch, kind, key->hash, resolution);
+}
+
+/* Clears the open incidents of a watch, but for those of one kind. */
+void
+og_open_clear_watch(int watch, const char *except, const char *resolution)
+{
+	HASH_SEQ_STATUS scan;
+	OpenKey    *key;
+
+	hash_seq_init(&scan, open_incidents);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (key->watch == watch &&
+			(except == NULL || strcmp(key->kind, except) != 0))
+			og_incident_clear(key->watch, key->kind, key->hash, resolution);
+}
+
+/* Clears the open incidents of watches that are no more. */
+void
+og_open_clear_unwatched(void)
+{
+	HASH_SEQ_STATUS scan;
+	OpenKey    *key;
+
+	hash_seq_init(&scan, open_incidents);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (key->watch != 0 && og_watch_find(key->watch) == NULL &&
+			strcmp(key->kind, "reported") != 0)
+			og_incident_clear(key->watch, key->kind, key->hash,
+							  "the table is no longer watched");
 }

@@ -10,6 +10,9 @@ extern bool og_open_has(int watch, const char *kind,
 						const unsigned char *hash);
 extern void og_open_clear(int watch, const char *kind,
 						  const unsigned char *hash, const char *resolution);
+extern void og_open_clear_watch(int watch, const char *except,
+								const char *resolution);
+extern void og_open_clear_unwatched(void);
 extern void og_open_clear_others(const char *kind, unsigned char (*hash)[16],
 								 int n, const char *resolution);
 

@@ -6,7 +6,8 @@
  * into a status expression, a type or a policy runs as that owner, in a
  * restricted operation, under pinned settings, with a time limit and in a
  * sub-transaction.  Row security is off, so that what it hides is an error and
- * not an absence.  A table that is locked is left for later.
+ * not an absence.  A table that is locked is left for the next tick, one on
+ * which a query took too long rests for a while.
  */
 #include "postgres.h"
 
@@ -20,12 +21,14 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "owner.h"
 #include "query.h"
 
 #define TIME_LIMIT	10000		/* ms */
+#define REST		60000		/* ms, after the time limit was reached */
 
 static void
 pin_settings(void)
@@ -76,13 +79,16 @@ run_restricted(const OgWatch *watch, const char *sql, int nargs, Oid *types,
 /*
  * og_owner_note_error
  *		Notes on a watch what went wrong with it; in a healthy transaction.
+ *		The same error is noted once a minute at most.
  */
 void
 og_owner_note_error(OgWatch *watch, const char *message)
 {
 	static OgPlan plan = {
 		"UPDATE order_guard.watch_state SET last_error = $2, "
-		"last_error_at = clock_timestamp() WHERE watch = $1", NULL
+		"last_error_at = clock_timestamp() WHERE watch = $1 "
+		"AND (last_error IS DISTINCT FROM $2 "
+		"OR last_error_at < clock_timestamp() - interval '1 min')", NULL
 	};
 	Oid			types[] = {INT4OID, TEXTOID};
 	Datum		values[] = {Int32GetDatum(watch->id),
@@ -92,8 +98,56 @@ og_owner_note_error(OgWatch *watch, const char *message)
 	og_query_run(&plan, 2, types, values, NULL);
 }
 
+/* Watches on which a query took too long; their ids, and until when. */
+static struct
+{
+	int			watch;
+	TimestampTz until;
+}			resting[64];
+
+static void
+let_rest(int watch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < lengthof(resting); i++)
+	{
+		if (resting[i].until > now && resting[i].watch != watch)
+			continue;
+		resting[i].watch = watch;
+		resting[i].until = TimestampTzPlusMilliseconds(now, REST);
+		return;
+	}
+}
+
+static bool
+rests(int watch)
+{
+	for (int i = 0; i < lengthof(resting); i++)
+		if (resting[i].watch == watch &&
+			resting[i].until > GetCurrentTimestamp())
+			return true;
+	return false;
+}
+
+/* An error that the data of one row can make; a statement's are others. */
+static bool
+is_of_a_row(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return false;
+		default:
+			return true;
+	}
+}
+
 static OgOwnerResult
-after_error(OgWatch *watch, MemoryContext context)
+after_error(OgWatch *watch, MemoryContext context, char **message)
 {
 	ErrorData  *edata;
 
@@ -104,18 +158,35 @@ after_error(OgWatch *watch, MemoryContext context)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		watch->busy = true;
 		return OG_OWNER_BUSY;
+	}
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		let_rest(watch->id);
+	if (message && is_of_a_row(edata->sqlerrcode))
+	{
+		*message = edata->message;
+		return OG_OWNER_POISONED;
+	}
 	og_owner_note_error(watch, edata->message);
 	return OG_OWNER_FAILED;
 }
 
-/*
- * og_owner_query
- *		See owner.h.  An error of the query ends only the query.
- */
 OgOwnerResult
 og_owner_query(OgWatch *watch, const char *sql, int nargs, Oid *types,
 			   Datum *values)
+{
+	return og_owner_try(watch, sql, nargs, types, values, NULL);
+}
+
+/*
+ * og_owner_try
+ *		See owner.h.  An error of the query ends only the query.
+ */
+OgOwnerResult
+og_owner_try(OgWatch *watch, const char *sql, int nargs, Oid *types,
+			 Datum *values, char **message)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
@@ -123,9 +194,10 @@ og_owner_query(OgWatch *watch, const char *sql, int nargs, Oid *types,
 	Oid			user;
 	int			security;
 
-	if (!OidIsValid(watch->relation) || watch->failed)
+	if (!OidIsValid(watch->relation) || watch->failed || rests(watch->id))
 		return OG_OWNER_FAILED;
-	if (!ConditionalLockRelationOid(watch->relation, AccessShareLock))
+	if (watch->busy ||
+		!ConditionalLockRelationOid(watch->relation, AccessShareLock))
 		return OG_OWNER_BUSY;
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(watch->relation)))
 		return OG_OWNER_FAILED;
@@ -136,11 +208,12 @@ og_owner_query(OgWatch *watch, const char *sql, int nargs, Oid *types,
 	{
 		run_restricted(watch, sql, nargs, types, values);
 		ReleaseCurrentSubTransaction();
+		watch->read = true;
 	}
 	PG_CATCH();
 	{
 		SetUserIdAndSecContext(user, security);
-		result = after_error(watch, context);
+		result = after_error(watch, context, message);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

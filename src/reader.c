@@ -478,7 +478,8 @@ og_reader_value(OgRowRecord *row, OgValueRole role)
 
 /*
  * og_reader_key
- *		The key as text: of one column its output, of several the row's.
+ *		The key as text: of one column its output, of several the row's.  NULL
+ *		if it is longer than what is noted of it.
  */
 char *
 og_reader_key(OgRowRecord *row)
@@ -492,8 +493,11 @@ og_reader_key(OgRowRecord *row)
 		value = next_value(row, value);
 		if (value == NULL)
 			break;
-		if (value->role == OG_VALUE_KEY)
-			field[n++] = value_text(value);
+		if (value->role != OG_VALUE_KEY)
+			continue;
+		if (value->flags & (OG_VALUE_CUT | OG_VALUE_OMITTED))
+			return NULL;
+		field[n++] = value_text(value);
 	}
 	return og_keytext_join(field, n);
 }

@@ -27,11 +27,13 @@
 #include "detect.h"
 #include "keyhash.h"
 #include "open.h"
+#include "owner.h"
 #include "query.h"
 #include "tracker.h"
 #include "verify.h"
 
 #define BLOCKS_PER_STEP 2048	/* 16 MB */
+#define MAX_POISONED	8		/* blocks with such rows in one step */
 
 static int
 compare_oids(const ListCell *a, const ListCell *b)
@@ -75,25 +77,28 @@ count_blocks(Oid leaf, int64 *blocks)
 	return true;
 }
 
+/* A part of a leaf, and its rows: of some status, or of any. */
 static char *
-make_query(const OgWatch *watch, Oid leaf, int64 from, int64 to)
+make_query(const OgWatch *watch, Oid leaf, int64 from, int64 to, bool any)
 {
 	StringInfoData sql;
 	char	   *schema = get_namespace_name(get_rel_namespace(leaf));
 	ListCell   *cell;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s, %s", og_watch_key_expression(watch),
-					 og_verify_columns(watch));
+	appendStringInfo(&sql, "SELECT %s", og_watch_key_expression(watch));
 	foreach(cell, watch->keys)
 		appendStringInfo(&sql, ", %s.%s", watch->alias, (char *) lfirst(cell));
+	if (!any)
+		appendStringInfo(&sql, ", %s", og_verify_columns(watch, false));
 	appendStringInfo(&sql, " FROM ONLY %s AS %s WHERE "
 					 "%s.ctid >= '(" INT64_FORMAT ",0)'::pg_catalog.tid AND "
-					 "%s.ctid < '(" INT64_FORMAT ",0)'::pg_catalog.tid AND "
-					 "(%s)::pg_catalog.text = ANY ($1)",
+					 "%s.ctid < '(" INT64_FORMAT ",0)'::pg_catalog.tid",
 					 quote_qualified_identifier(schema, get_rel_name(leaf)),
-					 watch->alias, watch->alias, from, watch->alias, to,
-					 watch->status);
+					 watch->alias, watch->alias, from, watch->alias, to);
+	if (!any)
+		appendStringInfo(&sql, " AND (%s)::pg_catalog.text = ANY ($1)",
+						 watch->status);
 	return sql.data;
 }
 
@@ -128,20 +133,82 @@ hash_key(int row, int first, int nkeys, OgKeyHash *hash)
 static void
 take_row(OgWatch *watch, int row, TimestampTz now)
 {
+	int			nkeys = list_length(watch->keys);
 	OgKeyHash	hash;
 	OgPresent	present = {0};
 	OgTracked  *tracked;
+	bool		known;
 
-	hash_key(row, 5, list_length(watch->keys), &hash);
-	og_verify_read(row, 1, &present);
+	hash_key(row, 1, nkeys, &hash);
+	og_verify_read(row, 1 + nkeys, &present);
 	tracked = og_tracker_find(watch->id, (uint8 *) hash.half);
 	if (tracked && strcmp(tracked->status, present.status) == 0)
 		return;
+	/* What the journal spoke of was not there before the watch. */
+	known = tracked != NULL;
 	tracked = og_tracker_put(watch, (uint8 *) hash.half,
 							 og_query_text(row, 0), present.status,
 							 present.since ? present.since : now);
 	if (tracked)
-		tracked->backlog = strcmp(watch->sweep, "watch") == 0;
+		tracked->backlog = !known && strcmp(watch->sweep, "watch") == 0;
+}
+
+/* One row of a block makes an error: each is looked at by itself. */
+static OgOwnerResult
+examine_block(OgWatch *watch, Oid leaf, int64 block)
+{
+	OgOwnerResult result;
+	int			nkeys = list_length(watch->keys);
+
+	result = og_owner_query(watch, make_query(watch, leaf, block, block + 1,
+											  true), 0, NULL, NULL);
+	if (result != OG_OWNER_DONE)
+		return result;
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		OgKeyHash	hash;
+
+		hash_key(row, 1, nkeys, &hash);
+		if (!og_tracker_find(watch->id, (uint8 *) hash.half))
+			og_tracker_examine(watch, (uint8 *) hash.half,
+							   og_query_text(row, 0), false);
+	}
+	return OG_OWNER_DONE;
+}
+
+/* Reads blocks; while there is an error that one row may have made, halves. */
+static OgOwnerResult
+read_blocks(OgWatch *watch, Oid leaf, int64 from, int64 to, int *npoisoned)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		values[1] = {deadline_statuses(watch)};
+	TimestampTz now = GetCurrentTimestamp();
+	char	   *message = NULL;
+	OgOwnerResult result;
+
+	result = og_owner_try(watch, make_query(watch, leaf, from, to, false), 1,
+						  types, values, &message);
+	if (result == OG_OWNER_POISONED && to - from > 1)
+	{
+		int64		middle = from + (to - from) / 2;
+
+		result = read_blocks(watch, leaf, from, middle, npoisoned);
+		if (result == OG_OWNER_DONE)
+			result = read_blocks(watch, leaf, middle, to, npoisoned);
+		return result;
+	}
+	if (result == OG_OWNER_POISONED && ++*npoisoned <= MAX_POISONED)
+		return examine_block(watch, leaf, from);
+	if (result == OG_OWNER_POISONED)
+		og_owner_note_error(watch, message);
+	if (result != OG_OWNER_DONE)
+		return OG_OWNER_FAILED;
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		take_row(watch, row, now);
+	}
+	return OG_OWNER_DONE;
 }
 
 static void
@@ -151,7 +218,7 @@ save_progress(OgWatch *watch, Oid leaf, int64 block, bool done)
 		"UPDATE order_guard.watch_state SET sweep_leaf = $2, "
 		"sweep_block = $3, sweep_started = CASE WHEN $4 THEN NULL ELSE "
 		"coalesce(sweep_started, now()) END, "
-		"sweep = CASE WHEN $4 THEN NULL ELSE sweep END, last_error = NULL, "
+		"sweep = CASE WHEN $4 THEN NULL ELSE sweep END, "
 		"last_sweep = CASE WHEN $4 THEN clock_timestamp() ELSE last_sweep END "
 		"WHERE watch = $1", NULL
 	};
@@ -164,14 +231,28 @@ save_progress(OgWatch *watch, Oid leaf, int64 block, bool done)
 	og_query_run(&plan, 4, types, values, NULL);
 }
 
-/* What is tracked is measured by the deadlines that hold now. */
+/*
+ * At the beginning of a sweep: what is tracked is looked at again, by the
+ * deadlines that hold now.  Under another key than before it is forgotten.
+ */
 static void
-recompute_deadlines(OgWatch *watch)
+begin_sweep(OgWatch *watch)
 {
 	ListCell   *cell;
 
 	foreach(cell, og_tracker_all(watch->id))
-		og_tracker_schedule(lfirst(cell), 0);
+	{
+		OgTracked  *tracked = lfirst(cell);
+
+		if (strcmp(watch->sweep, "key changed") != 0)
+		{
+			og_tracker_schedule(tracked, 0);
+			continue;
+		}
+		og_open_clear(watch->id, "stalled", tracked->id.hash,
+					  "orders have another key now");
+		og_tracker_remove(tracked);
+	}
 }
 
 /*
@@ -185,12 +266,10 @@ og_sweep_step(OgWatch *watch)
 	int64		from = leaf == watch->sweep_leaf ? watch->sweep_block : 0;
 	int64		to = from + BLOCKS_PER_STEP;
 	int64		blocks;
-	TimestampTz now = GetCurrentTimestamp();
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		values[1];
+	int			npoisoned = 0;
 
 	if (!OidIsValid(watch->sweep_leaf) && from == 0)
-		recompute_deadlines(watch);
+		begin_sweep(watch);
 	if (!OidIsValid(leaf))
 	{
 		save_progress(watch, InvalidOid, 0, true);
@@ -198,18 +277,10 @@ og_sweep_step(OgWatch *watch)
 	}
 	if (!count_blocks(leaf, &blocks))
 		return;
-	values[0] = deadline_statuses(watch);
-	if (from < blocks && watch->deadlines != NIL)
-	{
-		if (og_owner_query(watch, make_query(watch, leaf, from, to), 1, types,
-						   values) != OG_OWNER_DONE)
-			return;
-		for (uint64 row = 0; row < SPI_processed; row++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			take_row(watch, row, now);
-		}
-	}
+	if (from < blocks && watch->deadlines != NIL &&
+		read_blocks(watch, leaf, from, Min(to, blocks),
+					&npoisoned) != OG_OWNER_DONE)
+		return;
 	if (to < blocks)
 		save_progress(watch, leaf, to, false);
 	else

@@ -80,12 +80,18 @@ og_tick_start(void)
 		tick_memory = AllocSetContextCreate(TopMemoryContext,
 											"order_guard tick",
 											ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(tick_memory);
 	begin();
+	MemoryContextSwitchTo(tick_memory);
 	og_tracker_load();
 	og_attempts_load();
 	og_drain_start();
 	if (journal_lost)
 		og_watch_request_sweep(0, "journal set aside");
+	og_watch_load_all();
+	og_open_load();
+	og_detect_restore();
+	og_tracker_save();
 	finish(&ignored);
 	journal_lost = false;
 	next_coverage = next_retention = 0;
@@ -106,6 +112,7 @@ load(OgTickResult *result)
 	MemoryContextSwitchTo(tick_memory);
 	og_watch_load_all();
 	og_open_load();
+	og_open_clear_unwatched();
 	finish(result);
 }
 
@@ -155,10 +162,10 @@ step(void (*detect) (OgWatch *), OgWatch *watch, OgTickResult *result)
 }
 
 static void
-steps(OgTickResult *result)
+steps(bool whole, OgTickResult *result)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		coverage = now >= next_coverage;
+	bool		coverage = whole || now >= next_coverage;
 	ListCell   *cell;
 
 	foreach(cell, og_watches)
@@ -173,9 +180,11 @@ steps(OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
-		if (coverage || watch->sweep || watch->coverage ||
+		if (coverage || watch->sweep || watch->coverage || watch->failed ||
 			og_detect_coverage_open(watch))
 			step(og_detect_coverage, watch, result);
+		if (watch->error && watch->read && !watch->failed && !watch->busy)
+			step(og_detect_recovery, watch, result);
 	}
 	if (coverage)
 		next_coverage = now + COVERAGE_INTERVAL;
@@ -211,6 +220,12 @@ retain(OgTickResult *result)
 		"DELETE FROM order_guard.tracked t WHERE NOT EXISTS "
 		"(SELECT FROM order_guard.watch w WHERE w.id = t.watch)", NULL
 	};
+	static OgPlan unjudged = {
+		"UPDATE order_guard.attempt a SET judge_at = NULL, verdict = 'off' "
+		"WHERE judge_at < now() - interval '1 min' AND NOT EXISTS "
+		"(SELECT FROM order_guard.watch w JOIN pg_class c "
+		"ON c.oid = w.relation WHERE w.id = a.watch)", NULL
+	};
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (now < next_retention)
@@ -220,6 +235,7 @@ retain(OgTickResult *result)
 	remove_old(&attempts, og_attempt_retention);
 	remove_old(&incidents, og_incident_retention);
 	og_query_run(&orphans, 0, NULL, NULL, NULL);
+	og_query_run(&unjudged, 0, NULL, NULL, NULL);
 	finish(result);
 }
 
@@ -245,7 +261,7 @@ notice_switch(OgTickResult *result)
  *		See tick.h.
  */
 void
-og_tick_run(OgTickResult *result)
+og_tick_run(bool whole, OgTickResult *result)
 {
 	memset(result, 0, sizeof(*result));
 	MemoryContextReset(tick_memory);
@@ -254,7 +270,7 @@ og_tick_run(OgTickResult *result)
 		return;
 	load(result);
 	drain(result);
-	steps(result);
+	steps(whole, result);
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	og_detect_uncommitted();

@@ -20,9 +20,10 @@ extern void og_tick_journal_lost(void);
 extern void og_tick_start(void);
 
 /*
- * A whole tick; called outside a transaction, runs its own.  May throw: the
+ * A tick; whole: also what is otherwise done only now and then.  Called
+ * outside a transaction, runs its own.  May throw: the
  * caller aborts, backs off and calls og_tick_start() again.
  */
-extern void og_tick_run(OgTickResult *result);
+extern void og_tick_run(bool whole, OgTickResult *result);
 
 #endif							/* OG_TICK_H */

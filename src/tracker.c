@@ -26,6 +26,7 @@ typedef struct Queue
 {
 	int32		watch;
 	uint64		backlog;		/* overdue ones that were there before */
+	uint64		broken;			/* ones whose row cannot be read */
 	pairingheap *heap;
 } Queue;
 
@@ -92,7 +93,7 @@ find_queue(int watch)
 	{
 		MemoryContext old = MemoryContextSwitchTo(tracker_memory);
 
-		queue->backlog = 0;
+		queue->backlog = queue->broken = 0;
 		queue->heap = pairingheap_allocate(compare_due, NULL);
 		MemoryContextSwitchTo(old);
 	}
@@ -118,12 +119,16 @@ mark_dirty(OgTracked *tracked)
 	tracked->dirty = true;
 }
 
-static void
+/* False if it was that already. */
+static bool
 set_string(char **place, const char *text)
 {
+	if (*place == NULL ? text == NULL : text && strcmp(*place, text) == 0)
+		return false;
 	if (*place)
 		pfree(*place);
 	*place = text ? MemoryContextStrdup(tracker_memory, text) : NULL;
+	return true;
 }
 
 uint64
@@ -192,7 +197,7 @@ og_tracker_put(const OgWatch *watch, const uint8 *hash, const char *key,
 		return tracked;
 	if (tracked->overdue && tracked->backlog)
 		find_queue(watch->id)->backlog--;
-	tracked->backlog = tracked->overdue = false;
+	tracked->backlog = tracked->overdue = tracked->uncertain = false;
 	tracked->status = intern(status);
 	tracked->since = since;
 	tracked->deadline = since + deadline->allowed;
@@ -204,10 +209,12 @@ og_tracker_put(const OgWatch *watch, const uint8 *hash, const char *key,
 /*
  * og_tracker_examine
  *		Has the row of an order looked at in this tick, whatever is known of
- *		it.  An order not yet tracked is entered with an empty status.
+ *		it.  An order not yet tracked is entered with an empty status; one that
+ *		is may have left its status meanwhile, if uncertain.
  */
 void
-og_tracker_examine(const OgWatch *watch, const uint8 *hash, const char *key)
+og_tracker_examine(const OgWatch *watch, const uint8 *hash, const char *key,
+				   bool uncertain)
 {
 	OgTracked  *tracked = enter(watch->id, hash, key);
 
@@ -220,6 +227,7 @@ og_tracker_examine(const OgWatch *watch, const uint8 *hash, const char *key)
 		tracked->deadline = DT_NOEND;
 		mark_dirty(tracked);
 	}
+	tracked->uncertain |= uncertain;
 	og_tracker_schedule(tracked, 0);
 }
 
@@ -230,6 +238,7 @@ og_tracker_remove(OgTracked *tracked)
 
 	if (tracked->overdue && tracked->backlog)
 		queue->backlog--;
+	og_tracker_set_broken(tracked, false);
 	if (tracked->persisted)
 	{
 		MemoryContext old = MemoryContextSwitchTo(tracker_memory);
@@ -259,36 +268,54 @@ og_tracker_schedule(OgTracked *tracked, TimestampTz due)
 	pairingheap_add(queue->heap, &tracked->node);
 }
 
-/* The table itself knows since when the order is in its status. */
-void
-og_tracker_set_since(const OgWatch *watch, OgTracked *tracked,
-					 TimestampTz since)
+/*
+ * og_tracker_measure
+ *		By the deadline that holds now for its status, since when the table
+ *		itself says (0: it does not).  False if the status has none any more.
+ */
+bool
+og_tracker_measure(const OgWatch *watch, OgTracked *tracked,
+				   TimestampTz since)
 {
 	const OgDeadline *deadline = og_watch_deadline(watch, tracked->status);
 
-	if (deadline == NULL || tracked->since == since)
-		return;
+	if (deadline == NULL)
+		return false;
+	if (since == 0)
+		since = tracked->since;
+	if (tracked->since == since &&
+		tracked->deadline == since + deadline->allowed)
+		return true;
 	tracked->since = since;
 	tracked->deadline = since + deadline->allowed;
 	mark_dirty(tracked);
+	return true;
 }
 
-/* An order of the backlog is past its deadline. */
 void
-og_tracker_set_overdue(OgTracked *tracked)
+og_tracker_set_broken(OgTracked *tracked, bool broken)
 {
-	if (!tracked->overdue)
-		find_queue(tracked->id.watch)->backlog++;
-	tracked->overdue = true;
+	if (tracked->broken != broken)
+		find_queue(tracked->id.watch)->broken += broken ? 1 : -1;
+	tracked->broken = broken;
+}
+
+/* An order is past its deadline, or has time again. */
+void
+og_tracker_set_overdue(OgTracked *tracked, bool overdue)
+{
+	if (tracked->backlog && tracked->overdue != overdue)
+		find_queue(tracked->id.watch)->backlog += overdue ? 1 : -1;
+	tracked->overdue = overdue;
 }
 
 void
 og_tracker_set_facts(OgTracked *tracked, const char *amount,
 					 const char *customer)
 {
-	set_string(&tracked->amount, amount);
-	set_string(&tracked->customer, customer);
-	mark_dirty(tracked);
+	if (set_string(&tracked->amount, amount) |
+		set_string(&tracked->customer, customer))
+		mark_dirty(tracked);
 }
 
 /* At most "max" orders of a watch that are due; they stay in the heap. */
@@ -334,6 +361,13 @@ uint64
 og_tracker_backlog(int watch)
 {
 	return find_queue(watch)->backlog;
+}
+
+/* How many orders of a watch have rows that cannot be read? */
+uint64
+og_tracker_broken(int watch)
+{
+	return find_queue(watch)->broken;
 }
 
 static Datum

@@ -21,6 +21,8 @@ typedef struct OgTracked
 	OgTrackedKey id;			/* hash key */
 	bool		backlog;		/* was there before it was watched */
 	bool		overdue;		/* reported */
+	bool		uncertain;		/* its row changed and was not read since */
+	bool		broken;			/* reading its row was an error */
 	bool		persisted;		/* stands in order_guard.tracked */
 	bool		dirty;
 	pairingheap_node node;
@@ -42,17 +44,19 @@ extern OgTracked *og_tracker_put(const OgWatch *watch, const uint8 *hash,
 								 const char *key, const char *status,
 								 TimestampTz since);
 extern void og_tracker_examine(const OgWatch *watch, const uint8 *hash,
-							   const char *key);
+							   const char *key, bool uncertain);
 extern void og_tracker_remove(OgTracked *tracked);
 extern void og_tracker_schedule(OgTracked *tracked, TimestampTz due);
-extern void og_tracker_set_since(const OgWatch *watch, OgTracked *tracked,
-								 TimestampTz since);
-extern void og_tracker_set_overdue(OgTracked *tracked);
+extern bool og_tracker_measure(const OgWatch *watch, OgTracked *tracked,
+							   TimestampTz since);
+extern void og_tracker_set_broken(OgTracked *tracked, bool broken);
+extern void og_tracker_set_overdue(OgTracked *tracked, bool overdue);
 extern void og_tracker_set_facts(OgTracked *tracked, const char *amount,
 								 const char *customer);
 extern List *og_tracker_due(int watch, TimestampTz now, int max);
 extern List *og_tracker_all(int watch);
 extern uint64 og_tracker_backlog(int watch);
+extern uint64 og_tracker_broken(int watch);
 extern bool og_tracker_overflowed(void);
 
 #endif							/* OG_TRACKER_H */

@@ -10,15 +10,17 @@
 typedef struct OgPresent
 {
 	bool		found;
+	bool		poisoned;		/* reading it is an error */
 	char	   *status;
+	TimestampTz since;			/* 0: not known */
 	char	   *amount;
 	char	   *customer;
-	TimestampTz since;			/* 0: not known */
+	char	   *message;		/* of an error, or NULL */
 } OgPresent;
 
 extern OgOwnerResult og_verify_keys(OgWatch *watch, List *keys,
 									OgPresent **present);
-extern char *og_verify_columns(const OgWatch *watch);
+extern char *og_verify_columns(const OgWatch *watch, bool all);
 extern void og_verify_read(int row, int column, OgPresent *present);
 
 #endif							/* OG_VERIFY_H */

@@ -30,7 +30,7 @@ static OgPlan load_plan = {
 	"s.sweep, s.sweep_leaf, s.sweep_block, s.coverage, "
 	"quote_ident(c.relname), (SELECT format_type(a.atttypid, a.atttypmod) "
 	"FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum > 0 "
-	"AND a.attname = w.token), w.created_at "
+	"AND a.attname = w.token), w.created_at, s.last_error "
 	"FROM order_guard.watch w "
 	"LEFT JOIN order_guard.watch_state s ON s.watch = w.id "
 	"LEFT JOIN pg_class c ON c.oid = w.relation "
@@ -106,7 +106,22 @@ make_watch(int row)
 	watch->alias = og_query_text(row, 20);
 	watch->token_type = og_query_text(row, 21);
 	watch->created = DatumGetTimestampTz(og_query_datum(row, 22));
+	watch->error = og_query_text(row, 23);
 	return watch;
+}
+
+/* Watches that came with a dump have no state yet. */
+static void
+add_states(void)
+{
+	static OgPlan plan = {
+		"INSERT INTO order_guard.watch_state (watch, sweep) SELECT w.id, "
+		"'watch' FROM order_guard.watch w WHERE NOT EXISTS (SELECT FROM "
+		"order_guard.watch_state s WHERE s.watch = w.id) "
+		"ON CONFLICT DO NOTHING", NULL
+	};
+
+	og_query_run(&plan, 0, NULL, NULL, NULL);
 }
 
 /*
@@ -120,6 +135,7 @@ og_watch_load_all(void)
 	MemoryContext context = CurrentMemoryContext;
 
 	og_watches = NIL;
+	add_states();
 	og_query_run(&load_plan, 0, NULL, NULL, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{

@@ -46,7 +46,10 @@ typedef struct OgWatch
 	Oid			sweep_leaf;
 	int64		sweep_block;
 	char	   *coverage;
+	char	   *error;			/* last_error, when the tick began */
 	bool		failed;			/* in this tick */
+	bool		busy;			/* in this tick: somebody holds a lock */
+	bool		read;			/* in this tick: a query succeeded */
 } OgWatch;
 
 extern List *og_watches;

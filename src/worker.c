@@ -323,7 +323,7 @@ tick(void)
 		}
 		MemoryContextSwitchTo(tick_context);
 		if (here)
-			og_tick_run(&result);
+			og_tick_run(serving > slot->completed, &result);
 	}
 	PG_CATCH();
 	{
