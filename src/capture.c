@@ -6,10 +6,9 @@
  * Runs in every backend, inside the application's statements.  It looks at
  * the row with no code but PostgreSQL's own, compares columns byte by byte,
  * takes no heavyweight lock and raises no error.  What it needs to know stands
- * in the triggers' arguments, which the relation cache holds anyway: the
- * watch's number, then pairs of a role with attribute number and a column
- * name.  Roles: k key, s status, t token, a amount, c customer, n since, w a
- * column on which a status expression depends.
+ * in the triggers' arguments (columns.c), which the relation cache holds
+ * anyway.  Roles of columns: k key, s status, t token, a amount, c customer,
+ * n since, w one on which a status expression depends.
  *
  * A column is found by its name, so a partition may number its columns as it
  * likes; if the name is gone (renamed a moment ago) by its number, except in a
@@ -32,6 +31,7 @@
 
 #include "attempt.h"
 #include "capture.h"
+#include "columns.h"
 #include "compat.h"
 #include "keyhash.h"
 #include "settings.h"
@@ -74,7 +74,6 @@ static HTAB *captured_relations = NULL;
 static Draft draft;
 
 PG_FUNCTION_INFO_V1(og_capture_trigger);
-PG_FUNCTION_INFO_V1(og_capture_itemising);
 
 static void
 forget_relation(Datum arg, Oid relation)
@@ -135,19 +134,18 @@ find_attribute(Relation relation, const char *name, int attnum)
 static void
 describe(Captured *entry, Relation relation, Trigger *trigger)
 {
-	entry->watch = trigger->tgnargs > 0 ? atoi(trigger->tgargs[0]) : 0;
+	const char *place = og_columns_first(trigger);
+	OgColumnName name;
+
+	entry->watch = og_columns_watch(trigger);
 	entry->ncolumns = 0;
-	for (int i = 1; i + 1 < trigger->tgnargs &&
-		 entry->ncolumns < MAX_COLUMNS; i += 2)
+	while (entry->ncolumns < MAX_COLUMNS && og_columns_next(&place, &name))
 	{
 		Column	   *column = &entry->column[entry->ncolumns++];
 
 		memset(column, 0, sizeof(*column));
-		column->role = trigger->tgargs[i][0];
-		if (column->role == '\0')
-			continue;
-		column->attnum = find_attribute(relation, trigger->tgargs[i + 1],
-										atoi(trigger->tgargs[i] + 1));
+		column->role = name.role;
+		column->attnum = find_attribute(relation, name.name, name.attnum);
 		if (column->attnum != 0)
 		{
 			Form_pg_attribute attribute =
@@ -166,35 +164,14 @@ lookup(TriggerData *data)
 {
 	Oid			relation = RelationGetRelid(data->tg_relation);
 	bool		found;
-	Captured   *entry = hash_search(captured_relations, &relation,
-									HASH_ENTER, &found);
+	static Captured *last = NULL;	/* entries stay where they are */
 
-	if (!found || !entry->valid)
-		describe(entry, data->tg_relation, data->tg_trigger);
-	return entry;
-}
-
-/*
- * og_capture_watch_of
- *		The watch of a relation that a statement writes to; 0: none.
- */
-uint32
-og_capture_watch_of(ResultRelInfo *info)
-{
-	TriggerDesc *triggers = info->ri_TrigDesc;
-
-	if (triggers == NULL)
-		return 0;
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		/* Named so by watch(); the price of a mistake is one hint too many. */
-		if (trigger->tgnargs > 0 &&
-			strncmp(trigger->tgname, "00_order_guard_", 15) == 0)
-			return atoi(trigger->tgargs[0]);
-	}
-	return 0;
+	if (last && last->relation == relation && last->valid)
+		return last;
+	last = hash_search(captured_relations, &relation, HASH_ENTER, &found);
+	if (!found || !last->valid)
+		describe(last, data->tg_relation, data->tg_trigger);
+	return last;
 }
 
 static bool
@@ -471,16 +448,4 @@ done:
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) &&
 						   TRIGGER_FIRED_BEFORE(data->tg_event) ?
 						   data->tg_newtuple : data->tg_trigtuple);
-}
-
-/*
- * order_guard._itemising(watch integer) returns boolean: the WHEN condition of
- * the row triggers.  Past the limit it counts the row and keeps the trigger
- * from being queued.
- */
-Datum
-og_capture_itemising(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(og_attempt_active() &&
-				   og_attempt_itemise(PG_GETARG_INT32(0)));
 }

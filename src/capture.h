@@ -8,6 +8,5 @@
 #include "nodes/execnodes.h"
 
 extern void og_capture_init(void);
-extern uint32 og_capture_watch_of(ResultRelInfo *info);
 
 #endif							/* OG_CAPTURE_H */
