@@ -192,7 +192,7 @@ COMMENT ON FUNCTION order_guard.capture() IS
 
 CREATE FUNCTION order_guard._itemising(watch integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'og_capture_itemising';
+AS 'MODULE_PATHNAME', 'og_condition_itemising';
 COMMENT ON FUNCTION order_guard._itemising(integer) IS
 'Condition of the triggers: is the row noted by itself, or only counted?';
 
@@ -1664,7 +1664,7 @@ $$;
 CREATE FUNCTION order_guard._trigger_arguments(w order_guard.watch)
 RETURNS text[] LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-	-- the watch's id, then pairs: role and attribute number, column name
+	-- the watch's id; role and attribute number, column name, and so on
 	WITH part AS (
 		SELECT 1 AS rank, u.place, 'k' AS role, u.name
 		FROM unnest($1.key) WITH ORDINALITY AS u (name, place)
@@ -1679,17 +1679,12 @@ SET search_path = pg_catalog, pg_temp AS $$
 			(3, 'c', $1.customer), (4, 'n', $1.since::text))
 			AS u (place, role, name)
 		WHERE u.name IS NOT NULL
-	), pair AS (
-		SELECT p.rank, p.place, v.half, v.argument
-		FROM part p
-		LEFT JOIN pg_attribute a ON a.attrelid = $1.relation
-			AND a.attname = p.name::text AND NOT a.attisdropped
-		CROSS JOIN LATERAL (VALUES (1, p.role || coalesce(a.attnum, 0)),
-			(2, p.name::text)) AS v (half, argument)
 	)
-	SELECT ARRAY[coalesce($1.id::text, '')]
-		|| array_agg(p.argument ORDER BY p.rank, p.place, p.half)
-	FROM pair p;
+	SELECT ARRAY[coalesce($1.id::text, ''), string_agg(format('%s%s %I',
+		p.role, coalesce(a.attnum, 0), p.name), ', ' ORDER BY p.rank, p.place)]
+	FROM part p
+	LEFT JOIN pg_attribute a ON a.attrelid = $1.relation
+		AND a.attname = p.name::text AND NOT a.attisdropped;
 $$;
 
 CREATE FUNCTION order_guard._expected_triggers(w order_guard.watch)

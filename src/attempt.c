@@ -31,8 +31,9 @@
 #include "utils/timestamp.h"
 
 #include "attempt.h"
-#include "capture.h"
+#include "columns.h"
 #include "compat.h"
+#include "condition.h"
 #include "fault.h"
 #include "settings.h"
 
@@ -72,6 +73,17 @@ static bool rollback_said = false;
 /* What the statement that runs writes to, if that is watched. */
 static Oid	target_relation = InvalidOid;
 static uint32 target_watch = 0;
+
+/*
+ * What the last statement that was started or entered writes to.  A query of
+ * another time at the same address has been started since.
+ */
+static struct
+{
+	QueryDesc  *query;
+	Oid			relation;
+	uint32		watch;			/* 0: to nothing that is watched */
+}			expected;
 
 bool
 og_attempt_active(void)
@@ -333,26 +345,24 @@ og_attempt_log(ErrorData *edata)
 	note_error(edata);
 }
 
-/* Finds out whether a statement writes to a watched relation. */
-static void
-find_target(QueryDesc *query)
+/* Finds the watched relation that a statement writes to; 0: none. */
+static uint32
+find_target(QueryDesc *query, Oid *relation)
 {
-	EState	   *estate = query ? query->estate : NULL;
+	ListCell   *cell;
 
-	if (estate == NULL || estate->es_result_relations == NULL)
-		return;
-	for (Index i = 0; i < estate->es_range_table_size; i++)
+	foreach(cell, query->estate->es_opened_result_relations)
 	{
-		ResultRelInfo *info = estate->es_result_relations[i];
-		uint32		watch = info ? og_capture_watch_of(info) : 0;
+		ResultRelInfo *info = lfirst(cell);
+		uint32		watch = og_columns_watch_of(info->ri_TrigDesc);
 
 		if (watch != 0)
 		{
-			target_relation = RelationGetRelid(info->ri_RelationDesc);
-			target_watch = watch;
-			return;
+			*relation = RelationGetRelid(info->ri_RelationDesc);
+			return watch;
 		}
 	}
+	return 0;
 }
 
 /*
@@ -364,17 +374,31 @@ find_target(QueryDesc *query)
 void
 og_attempt_expect(QueryDesc *query)
 {
-	Oid			relation = target_relation;
-	uint32		watch = target_watch;
-
-	if (query->operation == CMD_SELECT || !og_attempt_active())
+	expected.query = query;
+	expected.watch = 0;
+	if (query->estate->es_opened_result_relations == NIL)
 		return;
-	target_watch = 0;
-	find_target(query);
-	if (target_watch != 0)
-		og_journal_reserve(sizeof(OgBeginRecord), reserve());
-	target_relation = relation;
-	target_watch = watch;
+	expected.watch = find_target(query, &expected.relation);
+	if (expected.watch == 0 || !og_attempt_active())
+		return;
+	og_journal_reserve(sizeof(OgBeginRecord), reserve());
+	og_condition_prepare(query);
+}
+
+/* From now on errors are those of a statement on this relation. */
+static void
+aim(QueryDesc *query)
+{
+	if (expected.query != query)
+	{
+		expected.query = query;
+		expected.watch = find_target(query, &expected.relation);
+	}
+	if (expected.watch != 0)
+	{
+		target_relation = expected.relation;
+		target_watch = expected.watch;
+	}
 }
 
 /*
@@ -397,7 +421,8 @@ og_attempt_enter(OgStatement *statement, QueryDesc *query, bool starts)
 		target_watch = 0;
 	}
 	statement_level++;
-	find_target(query);
+	if (query)
+		aim(query);
 	statement->query = query;
 	statement->level = statement_level;
 	statement->callback.callback = error_callback;

@@ -6,10 +6,9 @@
  * Runs in every backend, inside the application's statements.  It looks at
  * the row with no code but PostgreSQL's own, compares columns byte by byte,
  * takes no heavyweight lock and raises no error.  What it needs to know stands
- * in the triggers' arguments, which the relation cache holds anyway: the
- * watch's number, then pairs of a role with attribute number and a column
- * name.  Roles: k key, s status, t token, a amount, c customer, n since, w a
- * column on which a status expression depends.
+ * in the triggers' arguments (columns.c), which the relation cache holds
+ * anyway.  Roles of columns: k key, s status, t token, a amount, c customer,
+ * n since, w one on which a status expression depends.
  *
  * A column is found by its name, so a partition may number its columns as it
  * likes; if the name is gone (renamed a moment ago) by its number, except in a
@@ -32,6 +31,7 @@
 
 #include "attempt.h"
 #include "capture.h"
+#include "columns.h"
 #include "compat.h"
 #include "keyhash.h"
 #include "settings.h"
@@ -48,14 +48,14 @@ typedef struct Column
 } Column;
 
 /* What the triggers of one relation are to note. */
-typedef struct Captured
+struct OgCaptured
 {
 	Oid			relation;		/* hash key */
 	bool		valid;
 	uint32		watch;
 	int			ncolumns;
 	Column		column[MAX_COLUMNS];
-} Captured;
+};
 
 /* A record under construction. */
 typedef struct Draft
@@ -70,17 +70,19 @@ typedef struct Draft
 	}			record;
 } Draft;
 
+/* order_guard.capture(), when it was called in this backend. */
+Oid			og_capture_function = InvalidOid;
+
 static HTAB *captured_relations = NULL;
 static Draft draft;
 
 PG_FUNCTION_INFO_V1(og_capture_trigger);
-PG_FUNCTION_INFO_V1(og_capture_itemising);
 
 static void
 forget_relation(Datum arg, Oid relation)
 {
 	HASH_SEQ_STATUS scan;
-	Captured   *entry;
+	OgCaptured   *entry;
 
 	if (OidIsValid(relation))
 	{
@@ -104,7 +106,7 @@ og_capture_init(void)
 	HASHCTL		control = {0};
 
 	control.keysize = sizeof(Oid);
-	control.entrysize = sizeof(Captured);
+	control.entrysize = sizeof(OgCaptured);
 	control.hcxt = TopMemoryContext;
 	captured_relations = hash_create("order_guard captured relations", 64,
 									 &control,
@@ -133,21 +135,20 @@ find_attribute(Relation relation, const char *name, int attnum)
 }
 
 static void
-describe(Captured *entry, Relation relation, Trigger *trigger)
+describe(OgCaptured *entry, Relation relation, const Trigger *trigger)
 {
-	entry->watch = trigger->tgnargs > 0 ? atoi(trigger->tgargs[0]) : 0;
+	const char *place = og_columns_first(trigger);
+	OgColumnName name;
+
+	entry->watch = og_columns_watch(trigger);
 	entry->ncolumns = 0;
-	for (int i = 1; i + 1 < trigger->tgnargs &&
-		 entry->ncolumns < MAX_COLUMNS; i += 2)
+	while (entry->ncolumns < MAX_COLUMNS && og_columns_next(&place, &name))
 	{
 		Column	   *column = &entry->column[entry->ncolumns++];
 
 		memset(column, 0, sizeof(*column));
-		column->role = trigger->tgargs[i][0];
-		if (column->role == '\0')
-			continue;
-		column->attnum = find_attribute(relation, trigger->tgargs[i + 1],
-										atoi(trigger->tgargs[i] + 1));
+		column->role = name.role;
+		column->attnum = find_attribute(relation, name.name, name.attnum);
 		if (column->attnum != 0)
 		{
 			Form_pg_attribute attribute =
@@ -161,40 +162,24 @@ describe(Captured *entry, Relation relation, Trigger *trigger)
 	entry->valid = true;
 }
 
-static Captured *
-lookup(TriggerData *data)
-{
-	Oid			relation = RelationGetRelid(data->tg_relation);
-	bool		found;
-	Captured   *entry = hash_search(captured_relations, &relation,
-									HASH_ENTER, &found);
-
-	if (!found || !entry->valid)
-		describe(entry, data->tg_relation, data->tg_trigger);
-	return entry;
-}
-
 /*
- * og_capture_watch_of
- *		The watch of a relation that a statement writes to; 0: none.
+ * og_capture_find
+ *		What is to be noted of a relation; "trigger" is any of ours on it.
+ *		Valid as long as the relation is locked.
  */
-uint32
-og_capture_watch_of(ResultRelInfo *info)
+const OgCaptured *
+og_capture_find(Relation relation, const Trigger *trigger)
 {
-	TriggerDesc *triggers = info->ri_TrigDesc;
+	static OgCaptured *last = NULL; /* entries stay where they are */
+	Oid			id = RelationGetRelid(relation);
+	bool		found;
 
-	if (triggers == NULL)
-		return 0;
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		/* Named so by watch(); the price of a mistake is one hint too many. */
-		if (trigger->tgnargs > 0 &&
-			strncmp(trigger->tgname, "00_order_guard_", 15) == 0)
-			return atoi(trigger->tgargs[0]);
-	}
-	return 0;
+	if (last && last->relation == id && last->valid)
+		return last;
+	last = hash_search(captured_relations, &id, HASH_ENTER, &found);
+	if (!found || !last->valid)
+		describe(last, relation, trigger);
+	return last;
 }
 
 static bool
@@ -244,8 +229,7 @@ add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
 }
 
 static void
-begin_draft(const Captured *entry, Relation relation, char operation,
-			uint8 flags)
+begin_draft(const OgCaptured *entry, char operation, uint8 flags)
 {
 	OgRowRecord *row = &draft.record.row;
 
@@ -255,7 +239,7 @@ begin_draft(const Captured *entry, Relation relation, char operation,
 	row->xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
 	row->at = GetCurrentStatementStartTimestamp();
 	row->watch = entry->watch;
-	row->relation = RelationGetRelid(relation);
+	row->relation = entry->relation;
 	row->statement = og_attempt_statement();
 	row->operation = operation;
 	draft.length = sizeof(*row);
@@ -264,7 +248,7 @@ begin_draft(const Captured *entry, Relation relation, char operation,
 
 /* Adds all that is to be noted of one image of the row. */
 static void
-add_image(const Captured *entry, TupleTableSlot *slot, OgValueRole status)
+add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
@@ -297,7 +281,7 @@ add_image(const Captured *entry, TupleTableSlot *slot, OgValueRole status)
 }
 
 static void
-add_old_status(const Captured *entry, TupleTableSlot *slot)
+add_old_status(const OgCaptured *entry, TupleTableSlot *slot)
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
@@ -333,30 +317,30 @@ write_draft(void)
 }
 
 static void
-capture_candidate(const Captured *entry, TriggerData *data)
+capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 {
 	if (!og_attempt_admit())
 		return;
-	begin_draft(entry, data->tg_relation, 'I', OG_ROW_CANDIDATE);
-	add_image(entry, data->tg_trigslot, OG_VALUE_NEW_STATUS);
+	begin_draft(entry, 'I', OG_ROW_CANDIDATE);
+	add_image(entry, new, OG_VALUE_NEW_STATUS);
 	if (write_draft())
 		og_attempt_add_candidate(content_of_draft());
 }
 
 static void
-capture_insert(const Captured *entry, TriggerData *data)
+capture_insert(const OgCaptured *entry, TupleTableSlot *new)
 {
-	begin_draft(entry, data->tg_relation, 'I', 0);
-	add_image(entry, data->tg_trigslot, OG_VALUE_NEW_STATUS);
+	begin_draft(entry, 'I', 0);
+	add_image(entry, new, OG_VALUE_NEW_STATUS);
 	if (!og_attempt_confirm(content_of_draft()))
 		write_draft();
 }
 
 static void
-capture_delete(const Captured *entry, TriggerData *data, uint8 flags)
+capture_delete(const OgCaptured *entry, TupleTableSlot *old, uint8 flags)
 {
-	begin_draft(entry, data->tg_relation, 'D', flags);
-	add_image(entry, data->tg_trigslot, OG_VALUE_OLD_STATUS);
+	begin_draft(entry, 'D', flags);
+	add_image(entry, old, OG_VALUE_OLD_STATUS);
 	write_draft();
 }
 
@@ -390,50 +374,71 @@ same_bytes(const Column *column, Datum a, Datum b)
 
 /* Does any column with one of these roles differ? */
 static bool
-differs(const Captured *entry, TriggerData *data, const char *roles)
+differs(const OgCaptured *entry, TupleTableSlot *old, TupleTableSlot *new,
+		const char *roles)
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
 		const Column *column = &entry->column[i];
-		Datum		old;
-		Datum		new;
-		bool		old_null;
-		bool		new_null;
+		Datum		was;
+		Datum		is;
+		bool		was_null;
+		bool		is_null;
 
 		if (column->attnum == 0 || strchr(roles, column->role) == NULL)
 			continue;
-		old = slot_getattr(data->tg_trigslot, column->attnum, &old_null);
-		new = slot_getattr(data->tg_newslot, column->attnum, &new_null);
-		if (old_null != new_null ||
-			(!old_null && !same_bytes(column, old, new)))
+		was = slot_getattr(old, column->attnum, &was_null);
+		is = slot_getattr(new, column->attnum, &is_null);
+		if (was_null != is_null ||
+			(!was_null && !same_bytes(column, was, is)))
 			return true;
 	}
 	return false;
 }
 
 static void
-capture_update(const Captured *entry, TriggerData *data)
+capture_update(const OgCaptured *entry, TupleTableSlot *old,
+			   TupleTableSlot *new)
 {
-	bool		moved = differs(entry, data, "k");
+	bool		moved = differs(entry, old, new, "k");
 
-	if (!moved && !differs(entry, data, "swn"))
+	if (!moved && !differs(entry, old, new, "swn"))
 	{
 		og_attempt_unitemise();
 		return;
 	}
 	if (moved)
-		capture_delete(entry, data, OG_ROW_MOVED);
-	begin_draft(entry, data->tg_relation, 'U', moved ? OG_ROW_MOVED : 0);
-	add_old_status(entry, data->tg_trigslot);
-	add_image(entry, data->tg_newslot, OG_VALUE_NEW_STATUS);
+		capture_delete(entry, old, OG_ROW_MOVED);
+	begin_draft(entry, 'U', moved ? OG_ROW_MOVED : 0);
+	add_old_status(entry, old);
+	add_image(entry, new, OG_VALUE_NEW_STATUS);
 	write_draft();
 }
 
 static void
-capture_truncate(const Captured *entry, TriggerData *data)
+capture_truncate(const OgCaptured *entry)
 {
-	begin_draft(entry, data->tg_relation, 'T', 0);
+	begin_draft(entry, 'T', 0);
 	write_draft();
+}
+
+/*
+ * og_capture_row
+ *		A row was inserted (no old one), updated, or deleted (no new one), and
+ *		is to be noted by itself.
+ */
+void
+og_capture_row(const OgCaptured *entry, TupleTableSlot *old,
+			   TupleTableSlot *new)
+{
+	if (entry->watch == 0)
+		return;
+	if (old == NULL)
+		capture_insert(entry, new);
+	else if (new == NULL)
+		capture_delete(entry, old, 0);
+	else
+		capture_update(entry, old, new);
 }
 
 /*
@@ -443,44 +448,33 @@ Datum
 og_capture_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	const Captured *entry;
+	const OgCaptured *entry;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("order_guard.capture() was not called as a trigger"),
 				 errhint("Use order_guard.watch().")));
+	og_capture_function = fcinfo->flinfo->fn_oid;
 	if (!og_attempt_active())
 		goto done;
-	entry = lookup(data);
+	entry = og_capture_find(data->tg_relation, data->tg_trigger);
 	if (entry->watch == 0)
 		goto done;
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
-		capture_truncate(entry, data);
+		capture_truncate(entry);
 	else if (!TRIGGER_FIRED_FOR_ROW(data->tg_event))
 		goto done;
-	else if (TRIGGER_FIRED_BEFORE(data->tg_event))
-		capture_candidate(entry, data);
-	else if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		capture_insert(entry, data);
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		og_capture_row(entry, data->tg_trigslot, data->tg_newslot);
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
-		capture_delete(entry, data, 0);
+		og_capture_row(entry, data->tg_trigslot, NULL);
+	else if (TRIGGER_FIRED_BEFORE(data->tg_event))
+		capture_candidate(entry, data->tg_trigslot);
 	else
-		capture_update(entry, data);
+		og_capture_row(entry, NULL, data->tg_trigslot);
 done:
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) &&
 						   TRIGGER_FIRED_BEFORE(data->tg_event) ?
 						   data->tg_newtuple : data->tg_trigtuple);
-}
-
-/*
- * order_guard._itemising(watch integer) returns boolean: the WHEN condition of
- * the row triggers.  Past the limit it counts the row and keeps the trigger
- * from being queued.
- */
-Datum
-og_capture_itemising(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(og_attempt_active() &&
-				   og_attempt_itemise(PG_GETARG_INT32(0)));
 }

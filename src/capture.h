@@ -5,9 +5,17 @@
 #ifndef OG_CAPTURE_H
 #define OG_CAPTURE_H
 
-#include "nodes/execnodes.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+typedef struct OgCaptured OgCaptured;
+
+extern Oid og_capture_function;
 
 extern void og_capture_init(void);
-extern uint32 og_capture_watch_of(ResultRelInfo *info);
+extern const OgCaptured *og_capture_find(Relation relation,
+										 const Trigger *trigger);
+extern void og_capture_row(const OgCaptured *entry, TupleTableSlot *old,
+						   TupleTableSlot *new);
 
 #endif							/* OG_CAPTURE_H */

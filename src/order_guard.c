@@ -17,6 +17,7 @@
 #include "attempt.h"
 #include "capture.h"
 #include "compat.h"
+#include "condition.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
@@ -197,6 +198,7 @@ _PG_init(void)
 	}
 	og_attempt_init();
 	og_capture_init();
+	og_condition_init();
 	og_launcher_register();
 	install_hooks();
 }

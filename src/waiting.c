@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "columns.h"
 #include "compat.h"
 #include "journal.h"
 #include "keyhash.h"
@@ -71,13 +72,8 @@ our_trigger(Relation relation)
 	TriggerDesc *triggers = relation->trigdesc;
 
 	for (int i = 0; triggers && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (trigger->tgnargs > 0 &&
-			strncmp(trigger->tgname, "00_order_guard_", 15) == 0)
-			return trigger;
-	}
+		if (og_columns_is_ours(&triggers->triggers[i]))
+			return &triggers->triggers[i];
 	return NULL;
 }
 
@@ -95,39 +91,40 @@ column_text(Form_pg_attribute attribute, Datum value, bool isnull)
 	return OidOutputFunctionCall(output, value);
 }
 
-/* Takes up what a pair of the trigger's arguments names. */
+/* Takes up what the trigger's arguments name. */
 static void
 read_column(Order *order, TupleTableSlot *slot, Relation relation,
-			const char *role, const char *name)
+			const OgColumnName *column)
 {
-	AttrNumber	attnum = get_attnum(RelationGetRelid(relation), name);
+	AttrNumber	attnum = get_attnum(RelationGetRelid(relation), column->name);
+	char		role = column->role;
 	Form_pg_attribute attribute;
 	bool		isnull;
 	Datum		value;
 	char	   *text;
 
 	if (attnum == InvalidAttrNumber && !relation->rd_rel->relispartition)
-		attnum = atoi(role + 1);
+		attnum = column->attnum;
 	if (attnum < 1 || attnum > RelationGetNumberOfAttributes(relation) ||
-		strchr("kstac", role[0]) == NULL)
+		strchr("kstac", role) == NULL)
 		return;
 	attribute = TupleDescAttr(RelationGetDescr(relation), attnum - 1);
 	value = slot_getattr(slot, attnum, &isnull);
 	text = column_text(attribute, value, isnull);
-	if (role[0] == 'k' && order->nkeys < OG_MAX_KEYS)
+	if (role == 'k' && order->nkeys < OG_MAX_KEYS)
 	{
 		order->key[order->nkeys++] = text;
 		og_keyhash_add(&order->hash, value, isnull || text == NULL,
 					   attribute->atttypid, attribute->attlen,
 					   attribute->attbyval);
 	}
-	else if (role[0] == 's')
+	else if (role == 's')
 		order->status = text;
-	else if (role[0] == 't')
+	else if (role == 't')
 		order->token = text;
-	else if (role[0] == 'a')
+	else if (role == 'a')
 		order->amount = text;
-	else if (role[0] == 'c')
+	else if (role == 'c')
 		order->customer = text;
 }
 
@@ -139,10 +136,11 @@ read_row(Order *order, Relation relation, Trigger *trigger, ItemPointer place)
 	if (ItemPointerGetBlockNumber(place) < RelationGetNumberOfBlocks(relation) &&
 		table_tuple_fetch_row_version(relation, place, SnapshotAny, slot))
 	{
-		for (int i = 1; i + 1 < trigger->tgnargs; i += 2)
-			if (trigger->tgargs[i][0] != '\0')
-				read_column(order, slot, relation, trigger->tgargs[i],
-							trigger->tgargs[i + 1]);
+		const char *names = og_columns_first(trigger);
+		OgColumnName column;
+
+		while (og_columns_next(&names, &column))
+			read_column(order, slot, relation, &column);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -171,7 +169,7 @@ read_order(Order *order, Oid relid, ItemPointer place)
 		trigger = our_trigger(relation);
 	if (trigger)
 	{
-		order->watch = atoi(trigger->tgargs[0]);
+		order->watch = og_columns_watch(trigger);
 		read_row(order, relation, trigger, place);
 	}
 	relation_close(relation, AccessShareLock);

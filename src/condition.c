@@ -1,0 +1,194 @@
+/*
+ * condition.c
+ *		The WHEN condition of a watch's row triggers, and what takes its place.
+ *
+ * Runs in every backend.  The condition, order_guard._itemising(watch), keeps
+ * rows past the limit from being queued for the AFTER triggers.  PostgreSQL
+ * parses and plans a condition anew in each statement, queues the row, reads
+ * it again from the table and calls the trigger: of a short transaction that
+ * is a tenth.  So before a statement runs, an expression of ours is put where
+ * the executor would keep the condition that it has made.  It is evaluated
+ * right after the row was changed, sees the old and the new one, notes them at
+ * once and says that nothing need be queued.
+ *
+ * That is done for a condition that is known to say just this, of a trigger
+ * that calls order_guard.capture(), and only once both functions have been
+ * called in this backend, by a statement that went the long way: so they are
+ * permitted, and their Oids known without a look into the catalog.  What is not prepared (partitions to which rows are
+ * routed, COPY, logical replication) goes the long way.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "nodes/primnodes.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "attempt.h"
+#include "capture.h"
+#include "columns.h"
+#include "condition.h"
+
+typedef struct Condition
+{
+	Oid			relation;		/* hash key */
+	uint32		watch;
+	char	   *text;			/* pg_trigger.tgqual that names this watch */
+	const OgCaptured *captured;
+	ExprState	state;
+} Condition;
+
+static HTAB *conditions = NULL;
+static Oid	itemising = InvalidOid; /* the function, when it was called */
+
+PG_FUNCTION_INFO_V1(og_condition_itemising);
+
+static bool
+itemise(uint32 watch)
+{
+	return og_attempt_active() && og_attempt_itemise(watch);
+}
+
+/*
+ * order_guard._itemising(watch integer) returns boolean: is the row noted by
+ * itself?  If not, it is counted.
+ */
+Datum
+og_condition_itemising(PG_FUNCTION_ARGS)
+{
+	itemising = fcinfo->flinfo->fn_oid;
+	PG_RETURN_BOOL(itemise(PG_GETARG_INT32(0)));
+}
+
+/* What takes its place: condition and trigger in one. */
+static Datum
+evaluate(ExprState *state, ExprContext *context, bool *isnull)
+{
+	Condition  *condition = (Condition *) ((char *) state -
+										   offsetof(Condition, state));
+
+	if (itemise(condition->watch))
+		og_capture_row(condition->captured, context->ecxt_innertuple,
+					   context->ecxt_outertuple);
+	*isnull = false;
+	return BoolGetDatum(false);
+}
+
+/*
+ * og_condition_init
+ *		In _PG_init, at server start.
+ */
+void
+og_condition_init(void)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(Oid);
+	control.entrysize = sizeof(Condition);
+	control.hcxt = TopMemoryContext;
+	conditions = hash_create("order_guard conditions", 64, &control,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static Condition *
+find_condition(Oid relation)
+{
+	bool		found;
+	Condition  *condition = hash_search(conditions, &relation, HASH_ENTER,
+										&found);
+
+	if (!found)
+	{
+		memset((char *) condition + sizeof(Oid), 0,
+			   sizeof(Condition) - sizeof(Oid));
+		condition->state.type = T_ExprState;
+		condition->state.flags = EEO_FLAG_IS_QUAL;
+		condition->state.evalfunc = evaluate;
+	}
+	return condition;
+}
+
+/* Does a condition say order_guard._itemising(watch) and no more? */
+static bool
+says_itemising(char *text, uint32 watch)
+{
+	FuncExpr   *call = (FuncExpr *) stringToNode(text);
+	Const	   *argument;
+
+	if (!IsA(call, FuncExpr) || call->funcid != itemising ||
+		list_length(call->args) != 1 || !IsA(linitial(call->args), Const))
+		return false;
+	argument = linitial_node(Const, call->args);
+	return argument->consttype == INT4OID && !argument->constisnull &&
+		DatumGetInt32(argument->constvalue) == (int32) watch;
+}
+
+/* Does this condition take the place of that of a trigger? */
+static bool
+fits(Condition *condition, const Trigger *trigger)
+{
+	char	   *text;
+	uint32		watch;
+
+	if (condition->text && strcmp(condition->text, trigger->tgqual) == 0)
+		return true;
+	watch = og_columns_watch(trigger);
+	if (!says_itemising(trigger->tgqual, watch))
+		return false;
+	text = MemoryContextStrdup(TopMemoryContext, trigger->tgqual);
+	if (condition->text)
+		pfree(condition->text);
+	condition->text = text;
+	condition->watch = watch;
+	return true;
+}
+
+static void
+prepare(ResultRelInfo *info)
+{
+	TriggerDesc *triggers = info->ri_TrigDesc;
+	Relation	relation = info->ri_RelationDesc;
+	Condition  *condition = NULL;
+
+	/* A partitioned table has the events of its partitions, never its own. */
+	if (triggers == NULL || relation->rd_rel->relkind != RELKIND_RELATION)
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgfoid != og_capture_function ||
+			trigger->tgqual == NULL ||
+			!TRIGGER_FOR_AFTER(trigger->tgtype) ||
+			info->ri_TrigWhenExprs[i] != NULL)
+			continue;
+		if (condition == NULL)
+		{
+			condition = find_condition(RelationGetRelid(relation));
+			condition->captured = og_capture_find(relation, trigger);
+		}
+		if (fits(condition, trigger))
+			info->ri_TrigWhenExprs[i] = &condition->state;
+	}
+}
+
+/*
+ * og_condition_prepare
+ *		After ExecutorStart of a statement that writes to watched relations.
+ *		Allocates in the current context.
+ */
+void
+og_condition_prepare(QueryDesc *query)
+{
+	ListCell   *cell;
+
+	if (!OidIsValid(itemising) || !OidIsValid(og_capture_function))
+		return;
+	foreach(cell, query->estate->es_opened_result_relations)
+		prepare(lfirst(cell));
+}
