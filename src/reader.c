@@ -23,6 +23,7 @@
 #include "reader.h"
 
 #define DIGITS "0123456789"
+#define BLANKS " \t\n\v\f\r"
 
 typedef struct XactEntry
 {
@@ -409,10 +410,12 @@ value_text(OgValue *value)
 static bool
 is_number(const char *text)
 {
-	const char *p = text + strspn(text, "+-");
-	size_t		before = strspn(p, DIGITS);
+	const char *p = text + strspn(text, BLANKS);
+	size_t		before;
 	size_t		after = 0;
 
+	p += *p == '+' || *p == '-';
+	before = strspn(p, DIGITS);
 	p += before;
 	if (*p == '.')
 		after = strspn(++p, DIGITS);
@@ -428,7 +431,7 @@ is_number(const char *text)
 			return false;
 		p += before;
 	}
-	return *p == '\0' && strspn(text, "+-") <= 1;
+	return p[strspn(p, BLANKS)] == '\0';
 }
 
 /* An amount as numeric reads it; NULL if the value is none. */

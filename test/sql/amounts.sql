@@ -18,7 +18,8 @@ INSERT INTO priced VALUES (1, 'NEW', (-1250.75)::numeric::money);
 INSERT INTO float VALUES (1, 'NEW', 'NaN'), (2, 'NEW', '-Infinity'),
 	(3, 'NEW', 1e300), (4, 'NEW', -2.5e-3);
 INSERT INTO words VALUES (1, 'NEW', '12 EUR'), (2, 'NEW', '+.5'),
-	(3, 'NEW', '1e9999'), (4, 'NEW', repeat('9', 250)), (5, 'NEW', '');
+	(3, 'NEW', '1e9999'), (4, 'NEW', repeat('9', 250)), (5, 'NEW', ''),
+	(6, 'NEW', ' 12.50 '), (7, 'NEW', '--1'), (8, 'NEW', '1 2');
 ROLLBACK;
 SELECT count(*) FROM order_guard.scan();
 SELECT relation::regclass, key, CASE WHEN amount > 1e200 THEN 1 ELSE amount
