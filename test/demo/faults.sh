@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2016
 #
 # faults.sh: what goes wrong, each for real.  A fault tells demo.fault what
 # order_guard has to report: expect NAME KIND TABLE KEY.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2016
 #
 # resolve.sh: what support and DBA do about it.
 
