@@ -1665,7 +1665,7 @@ $$;
 CREATE FUNCTION order_guard._trigger_arguments(w order_guard.watch)
 RETURNS text[] LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-	-- the watch's id; role and attribute number, column name, and so on
+	-- the watch's id, then pairs: role and attribute number, column name
 	WITH part AS (
 		SELECT 1 AS rank, u.place, 'k' AS role, u.name
 		FROM unnest($1.key) WITH ORDINALITY AS u (name, place)
@@ -1680,12 +1680,17 @@ SET search_path = pg_catalog, pg_temp AS $$
 			(3, 'c', $1.customer), (4, 'n', $1.since::text))
 			AS u (place, role, name)
 		WHERE u.name IS NOT NULL
+	), pair AS (
+		SELECT p.rank, p.place, v.half, v.argument
+		FROM part p
+		LEFT JOIN pg_attribute a ON a.attrelid = $1.relation
+			AND a.attname = p.name::text AND NOT a.attisdropped
+		CROSS JOIN LATERAL (VALUES (1, p.role || coalesce(a.attnum, 0)),
+			(2, p.name::text)) AS v (half, argument)
 	)
-	SELECT ARRAY[coalesce($1.id::text, ''), string_agg(format('%s%s %I',
-		p.role, coalesce(a.attnum, 0), p.name), ', ' ORDER BY p.rank, p.place)]
-	FROM part p
-	LEFT JOIN pg_attribute a ON a.attrelid = $1.relation
-		AND a.attname = p.name::text AND NOT a.attisdropped;
+	SELECT ARRAY[coalesce($1.id::text, '')]
+		|| array_agg(p.argument ORDER BY p.rank, p.place, p.half)
+	FROM pair p;
 $$;
 
 CREATE FUNCTION order_guard._expected_triggers(w order_guard.watch)
@@ -1695,8 +1700,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT t.relid, '00_order_guard_' || e.name, e.type::smallint, e.event
 	FROM order_guard._tree($1.relation) t
 	CROSS JOIN (VALUES ('candidate', 7, 'BEFORE INSERT'),
-		('insert', 5, 'AFTER INSERT'), ('update', 17, 'AFTER UPDATE'),
-		('delete', 9, 'AFTER DELETE'), ('truncate', 32, 'AFTER TRUNCATE'))
+		('change', 29, 'AFTER INSERT OR UPDATE OR DELETE'),
+		('truncate', 32, 'AFTER TRUNCATE'))
 		AS e (name, type, event)
 	WHERE NOT (e.name = 'candidate'
 			AND coalesce($1.options -> 'refused' = 'false', false))
@@ -1761,11 +1766,13 @@ BEGIN
 		' EXECUTE FUNCTION order_guard.capture(%s)',
 		name, event, relation,
 		CASE WHEN event LIKE '%TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END,
-		CASE WHEN event IN ('AFTER INSERT', 'AFTER UPDATE', 'AFTER DELETE')
+		CASE WHEN event LIKE 'AFTER INSERT%'
 			THEN format('WHEN (order_guard._itemising(%s))', w.id) END,
-		(SELECT string_agg(quote_literal(a), ', ' ORDER BY place)
-			FROM unnest(order_guard._trigger_arguments(w))
-				WITH ORDINALITY AS u (a, place)));
+		(SELECT format('%L, %L', u.a[1], string_agg(
+				format('%s %I', u.a[i], u.a[i + 1]), ', ' ORDER BY i))
+			FROM order_guard._trigger_arguments(w) AS u (a),
+				generate_series(2, cardinality(u.a), 2) i
+			GROUP BY u.a));
 	EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',
 		relation, name);
 END

@@ -31,11 +31,11 @@
 #include "utils/timestamp.h"
 
 #include "attempt.h"
-#include "columns.h"
 #include "compat.h"
 #include "condition.h"
 #include "fault.h"
 #include "settings.h"
+#include "target.h"
 
 #define MAX_DEPTH		24		/* sub-transactions with room reserved */
 #define MAX_BULK		8		/* watches counted past the limit */
@@ -73,17 +73,6 @@ static bool rollback_said = false;
 /* What the statement that runs writes to, if that is watched. */
 static Oid	target_relation = InvalidOid;
 static uint32 target_watch = 0;
-
-/*
- * What the last statement that was started or entered writes to.  A query of
- * another time at the same address has been started since.
- */
-static struct
-{
-	QueryDesc  *query;
-	Oid			relation;
-	uint32		watch;			/* 0: to nothing that is watched */
-}			expected;
 
 bool
 og_attempt_active(void)
@@ -345,26 +334,6 @@ og_attempt_log(ErrorData *edata)
 	note_error(edata);
 }
 
-/* Finds the watched relation that a statement writes to; 0: none. */
-static uint32
-find_target(QueryDesc *query, Oid *relation)
-{
-	ListCell   *cell;
-
-	foreach(cell, query->estate->es_opened_result_relations)
-	{
-		ResultRelInfo *info = lfirst(cell);
-		uint32		watch = og_columns_watch_of(info->ri_TrigDesc);
-
-		if (watch != 0)
-		{
-			*relation = RelationGetRelid(info->ri_RelationDesc);
-			return watch;
-		}
-	}
-	return 0;
-}
-
 /*
  * og_attempt_expect
  *		After ExecutorStart: if the statement writes to a watched relation, a
@@ -374,31 +343,10 @@ find_target(QueryDesc *query, Oid *relation)
 void
 og_attempt_expect(QueryDesc *query)
 {
-	expected.query = query;
-	expected.watch = 0;
-	if (query->estate->es_opened_result_relations == NIL)
-		return;
-	expected.watch = find_target(query, &expected.relation);
-	if (expected.watch == 0 || !og_attempt_active())
+	if (!og_target_find(query, true) || !og_attempt_active())
 		return;
 	og_journal_reserve(sizeof(OgBeginRecord), reserve());
 	og_condition_prepare(query);
-}
-
-/* From now on errors are those of a statement on this relation. */
-static void
-aim(QueryDesc *query)
-{
-	if (expected.query != query)
-	{
-		expected.query = query;
-		expected.watch = find_target(query, &expected.relation);
-	}
-	if (expected.watch != 0)
-	{
-		target_relation = expected.relation;
-		target_watch = expected.watch;
-	}
 }
 
 /*
@@ -421,8 +369,11 @@ og_attempt_enter(OgStatement *statement, QueryDesc *query, bool starts)
 		target_watch = 0;
 	}
 	statement_level++;
-	if (query)
-		aim(query);
+	if (query && og_target_find(query, false))
+	{
+		target_relation = og_target.relation;
+		target_watch = og_target.watch;
+	}
 	statement->query = query;
 	statement->level = statement_level;
 	statement->callback.callback = error_callback;

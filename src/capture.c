@@ -19,9 +19,9 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "port/pg_crc32c.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -300,13 +300,15 @@ add_old_status(const OgCaptured *entry, TupleTableSlot *slot)
 static uint64
 content_of_draft(void)
 {
-	uint64		content;
+	pg_crc32c	crc;
 
-	content = hash_bytes_extended((unsigned char *) draft.record.bytes +
-								  sizeof(OgRowRecord),
-								  draft.length - sizeof(OgRowRecord),
-								  draft.record.row.relation);
-	return hash_combine64(content, draft.key.half[0]) | 1;
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, draft.record.bytes + offsetof(OgRowRecord, relation),
+				sizeof(Oid));
+	COMP_CRC32C(crc, draft.record.bytes + sizeof(OgRowRecord),
+				draft.length - sizeof(OgRowRecord));
+	FIN_CRC32C(crc);
+	return (draft.key.half[0] ^ ((uint64) crc << 32)) | 1;
 }
 
 static bool

@@ -31,6 +31,7 @@
 #include "utils/typcache.h"
 #include "utils/wait_event.h"
 
+#include "columns.h"
 #include "compat.h"
 #include "watch_ddl.h"
 
@@ -372,29 +373,41 @@ og_watch_forget(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void
+add_text(ArrayBuildState *array, const char *text, int length)
+{
+	/* anybody may call this with any bytes */
+	pg_verifymbstr(text, length, false);
+	accumArrayResult(array,
+					 PointerGetDatum(cstring_to_text_with_len(text, length)),
+					 false, TEXTOID, CurrentMemoryContext);
+}
+
 /*
  * _split_arguments(bytea) RETURNS text[]
- *		pg_trigger.tgargs as the arguments it holds.
+ *		pg_trigger.tgargs as what it says: the watch's number, then of each
+ *		column role and attribute number, and name.
  */
 Datum
 og_watch_split_arguments(PG_FUNCTION_ARGS)
 {
 	bytea	   *raw = PG_GETARG_BYTEA_PP(0);
-	char	   *next = VARDATA_ANY(raw);
-	char	   *end = next + VARSIZE_ANY_EXHDR(raw);
+	int			length = VARSIZE_ANY_EXHDR(raw);
+	char	   *text = palloc0(length + 2);
 	ArrayBuildState *result = initArrayResult(TEXTOID, CurrentMemoryContext,
 											  false);
+	const char *next = text + strnlen(VARDATA_ANY(raw), length) + 1;
+	OgColumnName column;
 
-	while (next < end)
+	memcpy(text, VARDATA_ANY(raw), length);
+	if (length > 0)
+		add_text(result, text, strlen(text));
+	while (length > 0 && og_columns_next(&next, &column))
 	{
-		int			length = strnlen(next, end - next);
-		text	   *argument = cstring_to_text_with_len(next, length);
+		char	   *place = psprintf("%c%d", column.role, column.attnum);
 
-		/* anybody may call this with any bytes */
-		pg_verifymbstr(next, length, false);
-		accumArrayResult(result, PointerGetDatum(argument), false, TEXTOID,
-						 CurrentMemoryContext);
-		next += length + 1;
+		add_text(result, place, strlen(place));
+		add_text(result, column.name, strlen(column.name));
 	}
 	PG_RETURN_DATUM(makeArrayResult(result, CurrentMemoryContext));
 }

@@ -64,16 +64,16 @@ SELECT count(*) FROM wa.triggers;
 
 -- what a person switched off stays off until he calls watch() again
 BEGIN;
-ALTER TABLE wa.orders DISABLE TRIGGER "00_order_guard_update";
+ALTER TABLE wa.orders DISABLE TRIGGER "00_order_guard_change";
 SELECT order_guard._check_triggers(:id);
 SELECT order_guard._repair_triggers(:id);
 SELECT order_guard._check_triggers(:id);
 SELECT order_guard.watch('wa.orders', NULL) = :id;
 SELECT order_guard._check_triggers(:id);
-ALTER TABLE wa.orders ENABLE TRIGGER "00_order_guard_delete";
+ALTER TABLE wa.orders ENABLE TRIGGER "00_order_guard_change";
 SELECT order_guard._check_triggers(:id);
 SELECT order_guard.watch('wa.orders', NULL) = :id;
-DROP TRIGGER "00_order_guard_insert" ON wa.orders;
+DROP TRIGGER "00_order_guard_change" ON wa.orders;
 SELECT order_guard._check_triggers(:id);
 SELECT order_guard._repair_triggers(:id);
 
@@ -82,7 +82,7 @@ COMMIT;
 -- renamed columns are followed, what was switched off stays so
 BEGIN;
 SELECT order_guard.watch('wa.orders', '(lower(status))') = :id;
-ALTER TABLE wa.orders DISABLE TRIGGER "00_order_guard_update";
+ALTER TABLE wa.orders DISABLE TRIGGER "00_order_guard_change";
 ALTER TABLE wa.orders RENAME id TO "Order-Id";
 ALTER TABLE wa.orders RENAME status TO state;
 SELECT order_guard._check_triggers(:id);

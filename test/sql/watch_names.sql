@@ -13,7 +13,7 @@ SELECT relation, relation_name, key, status, deadlines, terminal, token,
 FROM order_guard.watches;
 SELECT order_guard._check_triggers(:id);
 SELECT array_to_string((order_guard._split_arguments(tgargs))[2:], ' | ')
-FROM pg_trigger WHERE tgname = '00_order_guard_insert';
+FROM pg_trigger WHERE tgname = '00_order_guard_change';
 SELECT order_guard.watch('"My-Shop"."order"',
 	'("Status" || "it''s \ here"::text)') = :id;
 SELECT status FROM order_guard.watches;
