@@ -43,6 +43,7 @@ COMMENT ON TABLE order_guard.watch IS
 
 CREATE TABLE order_guard.watch_state (
 	watch		integer PRIMARY KEY REFERENCES order_guard.watch ON DELETE CASCADE,
+	name		text,					-- what its table was called last
 	sweep		text,					-- why a sweep is wanted; NULL: none
 	sweep_leaf	oid,
 	sweep_block	bigint NOT NULL DEFAULT 0,

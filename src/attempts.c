@@ -132,8 +132,8 @@ set_order(Datum *values, char *nulls, const Draft *draft)
 	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
 	OgRowRecord *last = draft->last;
 
-	memcpy(uuid->data, last->hash, UUID_LEN);
-	set_text(values, nulls, 2, og_reader_key(last));
+	memcpy(uuid->data, draft->first->hash, UUID_LEN);
+	set_text(values, nulls, 2, og_reader_key(draft->first));
 	set(values, nulls, 3, UUIDPGetDatum(uuid));
 	set_text(values, nulls, 6, og_reader_value(draft->first,
 											   OG_VALUE_OLD_STATUS));
@@ -278,7 +278,7 @@ collect_row(HTAB *drafts, OgXact *xact, OgRow *row)
 	OgRowRecord *record = row->record;
 	bool		found;
 
-	if (record->operation == 'T' || row->state == OG_ROW_VOID)
+	if (record->operation == 'T' || row->state == OG_ROW_VOID || row->arrived)
 		return;
 	probe.key.watch = record->watch;
 	memcpy(probe.key.hash, record->hash, 16);
@@ -294,11 +294,14 @@ collect_row(HTAB *drafts, OgXact *xact, OgRow *row)
 		entry->draft.rows = 1;
 	}
 	/* A row that goes and comes again, perhaps to another partition. */
-	if (entry->draft.operation == 'D' && record->operation == 'I')
+	if (entry->draft.operation == 'D' &&
+		(record->operation == 'I' || row->moved_to))
 		entry->draft.operation = 'U';
-	if (!is_undone(xact, row))
+	/* One that comes and goes was not to stay. */
+	if (!is_undone(xact, row) ||
+		(entry->draft.operation == 'I' && record->operation == 'D'))
 		entry->live = true;
-	entry->draft.last = record;
+	entry->draft.last = row->moved_to ? row->moved_to->record : record;
 	entry->draft.end = row->end ? row->end : end_of(xact);
 	entry->draft.refused = row->state == OG_ROW_REFUSED ||
 		row->state == OG_ROW_WAITING;

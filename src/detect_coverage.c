@@ -8,8 +8,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "detect.h"
@@ -32,9 +36,6 @@ check_triggers(const OgWatch *watch)
 	if (SPI_processed == 0 || og_query_null(0, 0))
 		return NULL;
 	og_query_run(&repair, 1, types, values, NULL);
-	/* A partition may have come with orders in it. */
-	if (SPI_processed > 0 && DatumGetBool(og_query_datum(0, 0)))
-		og_watch_request_sweep(watch->id, "changed");
 	og_query_run(&check, 1, types, values, NULL);
 	return SPI_processed == 0 ? NULL : og_query_text(0, 0);
 }
@@ -97,6 +98,21 @@ og_detect_coverage_open(const OgWatch *watch)
 	return og_open_has(watch->id, "coverage", hash);
 }
 
+/* What to call the table when it is gone. */
+static void
+remember_name(const OgWatch *watch)
+{
+	static OgPlan plan = {
+		"UPDATE order_guard.watch_state SET name = $2 WHERE watch = $1 "
+		"AND name IS DISTINCT FROM $2", NULL
+	};
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(watch->id),
+	CStringGetTextDatum(watch->name)};
+
+	og_query_run(&plan, 2, types, values, NULL);
+}
+
 /* The table was dropped: nobody can move its orders any more. */
 static const char *
 forget_orders(const OgWatch *watch)
@@ -108,6 +124,49 @@ forget_orders(const OgWatch *watch)
 	foreach(cell, og_tracker_all(watch->id))
 		og_tracker_remove(lfirst(cell));
 	return gap;
+}
+
+/* The leaves of each watch, as they were at the last look. */
+typedef struct Leaves
+{
+	int			watch;			/* hash key */
+	List	   *oids;			/* in TopMemoryContext */
+} Leaves;
+
+static Leaves *
+remembered_leaves(int watch, bool *found)
+{
+	static HTAB *leaves = NULL;
+
+	if (leaves == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(int);
+		control.entrysize = sizeof(Leaves);
+		control.hcxt = TopMemoryContext;
+		leaves = hash_create("order_guard leaves", 16, &control,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	return hash_search(leaves, &watch, HASH_ENTER, found);
+}
+
+/* A partition may come with orders in it, which no trigger has seen. */
+static void
+notice_partitions(const OgWatch *watch)
+{
+	bool		found;
+	Leaves	   *known = remembered_leaves(watch->id, &found);
+	List	   *now = find_all_inheritors(watch->relation, NoLock, NULL);
+	MemoryContext context;
+
+	if (found && list_difference_oid(now, known->oids) != NIL)
+		og_watch_request_sweep(watch->id, "changed");
+	if (found)
+		list_free(known->oids);
+	context = MemoryContextSwitchTo(TopMemoryContext);
+	known->oids = list_copy(now);
+	MemoryContextSwitchTo(context);
 }
 
 /*
@@ -122,6 +181,10 @@ og_detect_coverage(OgWatch *watch)
 
 	if (!OidIsValid(watch->relation))
 		gap = forget_orders(watch);
+	else
+		remember_name(watch);
+	if (gap == NULL && watch->kind == RELKIND_PARTITIONED_TABLE)
+		notice_partitions(watch);
 	if (gap == NULL && !og_journal_ready())
 		gap = "there is no journal";
 	if (gap == NULL)

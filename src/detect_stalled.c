@@ -106,6 +106,8 @@ static OgTracked *
 correct_status(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
 			   TimestampTz now)
 {
+	bool		backlog = tracked->backlog && tracked->status[0] == '\0';
+
 	og_open_clear(watch->id, "stalled", tracked->id.hash,
 				  psprintf("moved on to %s",
 						   present->status ? present->status : "NULL"));
@@ -114,9 +116,11 @@ correct_status(OgWatch *watch, OgTracked *tracked, const OgPresent *present,
 		og_tracker_remove(tracked);
 		return NULL;
 	}
-	return og_tracker_put(watch, tracked->id.hash, tracked->key,
-						  present->status,
-						  tracked->status[0] ? now : tracked->since);
+	tracked = og_tracker_put(watch, tracked->id.hash, tracked->key,
+							 present->status,
+							 tracked->status[0] ? now : tracked->since);
+	tracked->backlog = backlog;
+	return tracked;
 }
 
 static void

@@ -21,6 +21,7 @@
 #include "attempts.h"
 #include "drain.h"
 #include "fault.h"
+#include "moves.h"
 #include "open.h"
 #include "query.h"
 #include "tracker.h"
@@ -204,13 +205,14 @@ keep_facts(OgWatch *watch, OgRowRecord *record)
 
 /* What a deletion left of an order that was tracked, or should have been. */
 static void
-apply_delete(OgWatch *watch, OgXact *xact, OgRowRecord *record, bool changed)
+apply_delete(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 {
+	OgRowRecord *record = row->record;
 	OgTracked  *tracked = og_tracker_find(watch->id, record->hash);
 	char	   *old = og_reader_value(record, OG_VALUE_OLD_STATUS);
 	const char *why = NULL;
 
-	if (record->head.flags & OG_ROW_MOVED)
+	if (row->moved_to || (record->head.flags & OG_ROW_MOVED))
 		why = "its key was changed";
 	else if (!watch->expression && !came_late(xact) &&
 			 og_watch_deadline(watch, old) == NULL)
@@ -228,8 +230,9 @@ apply_delete(OgWatch *watch, OgXact *xact, OgRowRecord *record, bool changed)
 }
 
 static void
-apply_row(OgWatch *watch, OgXact *xact, OgRowRecord *record, bool changed)
+apply_row(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 {
+	OgRowRecord *record = row->record;
 	ListCell   *cell;
 
 	switch (record->operation)
@@ -246,7 +249,7 @@ apply_row(OgWatch *watch, OgXact *xact, OgRowRecord *record, bool changed)
 				track_status(watch, record, xact->end->at);
 			break;
 		case 'D':
-			apply_delete(watch, xact, record, changed);
+			apply_delete(watch, xact, row, changed);
 			break;
 		case 'T':
 			foreach(cell, og_tracker_all(watch->id))
@@ -264,7 +267,7 @@ typedef struct LastImage
 		int32		watch;
 		uint8		hash[16];
 	}			key;
-	OgRowRecord *record;
+	OgRow	   *row;
 	bool		changed;		/* it was not the only one */
 } LastImage;
 
@@ -295,7 +298,7 @@ find_last_images(OgXact *xact)
 			continue;
 		memcpy(probe.key.hash, row->record->hash, 16);
 		image = hash_search(images, &probe.key, HASH_ENTER, &found);
-		image->record = row->record;
+		image->row = row;
 		image->changed = found;
 	}
 	return images;
@@ -312,11 +315,11 @@ apply_committed(OgXact *xact)
 	hash_seq_init(&scan, images);
 	while ((image = hash_seq_search(&scan)) != NULL)
 	{
-		OgWatch    *watch = og_watch_find(image->record->watch);
+		OgWatch    *watch = og_watch_find(image->key.watch);
 
-		if (watch && og_watch_covers(watch, image->record->relation) &&
+		if (watch && og_watch_covers(watch, image->row->record->relation) &&
 			(xact->end == NULL || xact->end->at >= watch->created))
-			apply_row(watch, xact, image->record, image->changed);
+			apply_row(watch, xact, image->row, image->changed);
 	}
 	hash_destroy(images);
 	foreach(cell, xact->bulk)
@@ -468,12 +471,13 @@ check_gaps(OgReading *reading)
 /*
  * og_drain_run
  *		Writes the effects of all that has ended.  Returns the number of
- *		records read.  SPI is connected.
+ *		records that are done with.  SPI is connected.
  */
 uint64
 og_drain_run(OgReading *reading)
 {
 	bool		effects = false;
+	uint64		records = 0;
 	List	   *committed = NIL;
 	ListCell   *cell;
 
@@ -487,6 +491,8 @@ og_drain_run(OgReading *reading)
 		CHECK_FOR_INTERRUPTS();
 		if (xact->keep)
 			continue;
+		records += xact->records;
+		og_moves_mark(xact);
 		og_attempts_write(xact);
 		if (xact->outcome == OG_COMMITTED)
 			committed = lappend(committed, xact);
@@ -499,7 +505,7 @@ og_drain_run(OgReading *reading)
 	check_gaps(reading);
 	if (effects)
 		save_position(reading);
-	return reading->records;
+	return records;
 }
 
 /*

@@ -236,9 +236,9 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 		}
 		if (start < segment->consumed || parser->session == NULL)
 			continue;
-		parser->reading->records++;
 		xact = find_xact(parser, record->xact);
 		note_place(xact, segment, start);
+		xact->records++;
 		understand(xact, record);
 	}
 }
@@ -358,14 +358,14 @@ enum_label(Oid oid)
 }
 
 static char *
-varlena_text(OgValue *value, Oid output)
+varlena_text(OgValue *value, Oid output, bool in_row)
 {
 	int			length = value->length;
 	struct varlena *datum;
 
 	if (value->flags & OG_VALUE_CUT)
 		length = pg_mbcliplen((char *) (value + 1), length, length);
-	if (value->type == BPCHAROID)
+	if (value->type == BPCHAROID && !in_row)
 		length = bpchartruelen((char *) (value + 1), length);
 	datum = palloc(VARHDRSZ + length);
 	SET_VARSIZE(datum, VARHDRSZ + length);
@@ -373,9 +373,12 @@ varlena_text(OgValue *value, Oid output)
 	return OidOutputFunctionCall(output, PointerGetDatum(datum));
 }
 
-/* A value as its type prints it; NULL for NULL and what is not there. */
+/*
+ * A value as a cast to text has it, or as the output of a row with it; NULL
+ * for NULL and what is not there.
+ */
 static char *
-value_text(OgValue *value)
+value_text(OgValue *value, bool in_row)
 {
 	HeapTuple	tuple;
 	Form_pg_type type;
@@ -395,12 +398,12 @@ value_text(OgValue *value)
 	length = type->typlen;
 	kind = type->typtype;
 	ReleaseSysCache(tuple);
-	if (value->type == BOOLOID)	/* as a cast to text has it */
+	if (value->type == BOOLOID && !in_row)
 		return pstrdup(*(Datum *) (value + 1) ? "true" : "false");
 	if (kind == TYPTYPE_ENUM)
 		return enum_label((Oid) *(Datum *) (value + 1));
 	if (length == -1)
-		return varlena_text(value, output);
+		return varlena_text(value, output, in_row);
 	if (byval)
 		return OidOutputFunctionCall(output, *(Datum *) (value + 1));
 	return OidOutputFunctionCall(output, PointerGetDatum(value + 1));
@@ -454,7 +457,7 @@ amount_text(OgValue *value)
 		return OidOutputFunctionCall(F_NUMERIC_OUT,
 									 DirectFunctionCall1(cash_numeric,
 														 *(Datum *) (value + 1)));
-	text = value_text(value);
+	text = value_text(value, false);
 	return text && is_number(text) ? text : NULL;
 }
 
@@ -474,9 +477,36 @@ og_reader_value(OgRowRecord *row, OgValueRole role)
 			return NULL;
 		if (value->role == role)
 			return role == OG_VALUE_AMOUNT ? amount_text(value) :
-				value_text(value);
+				value_text(value, false);
 	}
 	return NULL;
+}
+
+/* The key's column of this number, or NULL. */
+static OgValue *
+find_key(OgRowRecord *row, int column)
+{
+	OgValue    *value = NULL;
+
+	for (int i = 0; i < row->nvalues; i++)
+	{
+		value = next_value(row, value);
+		if (value == NULL || (value->role == OG_VALUE_KEY && column-- == 0))
+			return value;
+	}
+	return NULL;
+}
+
+/* Have two records the same value, as far as noted, in a key's column? */
+bool
+og_reader_same_key(OgRowRecord *a, OgRowRecord *b, int column)
+{
+	OgValue    *left = find_key(a, column);
+	OgValue    *right = find_key(b, column);
+
+	return left && right && left->length == right->length &&
+		left->flags == right->flags &&
+		memcmp(left + 1, right + 1, left->length) == 0;
 }
 
 /*
@@ -489,6 +519,7 @@ og_reader_key(OgRowRecord *row)
 {
 	OgValue    *value = NULL;
 	char	   *field[OG_MAX_KEYS];
+	bool		in_row = find_key(row, 1) != NULL;
 	int			n = 0;
 
 	for (int i = 0; i < row->nvalues && n < OG_MAX_KEYS; i++)
@@ -500,7 +531,7 @@ og_reader_key(OgRowRecord *row)
 			continue;
 		if (value->flags & (OG_VALUE_CUT | OG_VALUE_OMITTED))
 			return NULL;
-		field[n++] = value_text(value);
+		field[n++] = value_text(value, in_row);
 	}
 	return og_keytext_join(field, n);
 }

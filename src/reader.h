@@ -24,6 +24,8 @@ typedef struct OgRow
 	OgRowState	state;
 	uint64		xid;
 	OgEndRecord *end;			/* what undid it, or NULL */
+	struct OgRow *moved_to;		/* of a deletion: the order's new key */
+	bool		arrived;		/* it is the new key of another row */
 } OgRow;
 
 typedef struct OgXactKey
@@ -50,6 +52,7 @@ typedef struct OgXact
 	List	   *failures;		/* of OgEndRecord that undid no row */
 	List	   *bulk;			/* of OgBulkRecord */
 	List	   *places;			/* of OgPlace: where it starts in each segment */
+	uint64		records;
 	bool		newest;			/* the last one of a session that goes on */
 	bool		keep;			/* not to be consumed yet */
 } OgXact;
@@ -58,7 +61,6 @@ typedef struct OgReading
 {
 	List	   *segments;		/* of OgSegmentCopy */
 	List	   *xacts;			/* of OgXact, in order of their ends */
-	uint64		records;		/* not consumed before */
 } OgReading;
 
 extern OgReading *og_reader_read(Oid database);
@@ -67,5 +69,6 @@ extern void og_reader_limit(OgReading *reading);
 /* values, as text in the current memory context; NULL: none */
 extern char *og_reader_value(OgRowRecord *row, OgValueRole role);
 extern char *og_reader_key(OgRowRecord *row);
+extern bool og_reader_same_key(OgRowRecord *a, OgRowRecord *b, int column);
 
 #endif							/* OG_READER_H */

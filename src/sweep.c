@@ -167,11 +167,16 @@ examine_block(OgWatch *watch, Oid leaf, int64 block)
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		OgKeyHash	hash;
+		OgTracked  *tracked;
 
 		hash_key(row, 1, nkeys, &hash);
-		if (!og_tracker_find(watch->id, (uint8 *) hash.half))
-			og_tracker_examine(watch, (uint8 *) hash.half,
-							   og_query_text(row, 0), false);
+		if (og_tracker_find(watch->id, (uint8 *) hash.half))
+			continue;
+		og_tracker_examine(watch, (uint8 *) hash.half,
+						   og_query_text(row, 0), false);
+		tracked = og_tracker_find(watch->id, (uint8 *) hash.half);
+		if (tracked)
+			tracked->backlog = strcmp(watch->sweep, "watch") == 0;
 	}
 	return OG_OWNER_DONE;
 }
@@ -256,6 +261,28 @@ begin_sweep(OgWatch *watch)
 }
 
 /*
+ * Reads the next blocks of a leaf, *left at most; false if it cannot now.
+ * Sets *next to the block after them, or to 0 if the leaf is done.
+ */
+static bool
+sweep_leaf(OgWatch *watch, Oid leaf, int64 from, int64 *left, int64 *next)
+{
+	int			npoisoned = 0;
+	int64		blocks;
+	int64		to;
+
+	if (!count_blocks(leaf, &blocks))
+		return false;
+	to = Min(from + *left, blocks);
+	if (from < blocks && watch->deadlines != NIL &&
+		read_blocks(watch, leaf, from, to, &npoisoned) != OG_OWNER_DONE)
+		return false;
+	*left -= Max(to - from, 0) + 1;
+	*next = to < blocks ? to : 0;
+	return true;
+}
+
+/*
  * og_sweep_step
  *		Does the next piece of a sweep that is wanted.
  */
@@ -264,26 +291,18 @@ og_sweep_step(OgWatch *watch)
 {
 	Oid			leaf = find_leaf(watch, watch->sweep_leaf);
 	int64		from = leaf == watch->sweep_leaf ? watch->sweep_block : 0;
-	int64		to = from + BLOCKS_PER_STEP;
-	int64		blocks;
-	int			npoisoned = 0;
+	int64		left = BLOCKS_PER_STEP;
 
 	if (!OidIsValid(watch->sweep_leaf) && from == 0)
 		begin_sweep(watch);
-	if (!OidIsValid(leaf))
+	while (OidIsValid(leaf) && left > 0)
 	{
-		save_progress(watch, InvalidOid, 0, true);
-		return;
+		if (!sweep_leaf(watch, leaf, from, &left, &from))
+			break;
+		if (from == 0)
+			leaf = find_leaf(watch, leaf + 1);
 	}
-	if (!count_blocks(leaf, &blocks))
-		return;
-	if (from < blocks && watch->deadlines != NIL &&
-		read_blocks(watch, leaf, from, Min(to, blocks),
-					&npoisoned) != OG_OWNER_DONE)
-		return;
-	if (to < blocks)
-		save_progress(watch, leaf, to, false);
-	else
-		save_progress(watch, leaf + 1, 0,
-					  !OidIsValid(find_leaf(watch, leaf + 1)));
+	save_progress(watch, leaf, from, !OidIsValid(leaf));
+	if (!OidIsValid(leaf))
+		watch->sweep = NULL;
 }

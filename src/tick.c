@@ -171,6 +171,7 @@ steps(bool whole, OgTickResult *result)
 	foreach(cell, og_watches)
 	{
 		OgWatch    *watch = lfirst(cell);
+		bool		incomplete = watch->sweep || watch->coverage;
 
 		CHECK_FOR_INTERRUPTS();
 		if (OidIsValid(watch->relation))
@@ -180,7 +181,7 @@ steps(bool whole, OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
-		if (coverage || watch->sweep || watch->coverage || watch->failed ||
+		if (coverage || incomplete || watch->failed ||
 			og_detect_coverage_open(watch))
 			step(og_detect_coverage, watch, result);
 		if (watch->error && watch->read && !watch->failed && !watch->busy)

@@ -20,7 +20,7 @@ List	   *og_watches = NIL;
 static OgPlan load_plan = {
 	"SELECT w.id, c.oid, c.relowner, c.relkind::text, "
 	"coalesce(quote_ident(n.nspname) || '.' || quote_ident(c.relname), "
-	"w.relation::text), "
+	"s.name, w.relation::text), "
 	"k.names, k.types, "
 	"CASE WHEN w.status LIKE '(%' THEN w.status ELSE quote_ident(w.status) END, "
 	"w.status LIKE '(%', d.statuses, d.allowed, quote_ident(w.since), "

@@ -29,7 +29,8 @@ typedef struct OgWatch
 	Oid			owner;
 	TimestampTz created;		/* what ended before is another watch's */
 	char		kind;			/* relkind */
-	char	   *name;			/* schema.table, quoted where it must be */
+	char	   *name;			/* schema.table, quoted where it must be; of
+								 * a dropped table, what it was called */
 	char	   *alias;			/* table, the same */
 	List	   *keys;			/* of char *: columns */
 	List	   *types;			/* of char *: their types */

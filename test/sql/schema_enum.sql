@@ -33,7 +33,8 @@ SELECT order_guard.watch('se_orders', NULL, '{"PROCESSING": "1 us"}') > 0
 SELECT count(*) FROM order_guard.scan();
 SELECT count(*) FROM order_guard.scan();
 SELECT count(*) FROM order_guard.scan();
-SELECT * FROM se_incidents ORDER BY kind, key, state;
+SELECT kind, key, status, state, resolution FROM se_incidents
+ORDER BY kind, key, state;
 SELECT coverage, sweep, last_error FROM order_guard.watches
 WHERE relation = 'se_orders'::regclass;
 SELECT order_guard.unwatch('se_orders');
