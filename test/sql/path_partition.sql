@@ -22,7 +22,7 @@ WHERE relation = 'pp_orders'::regclass ORDER BY id;
 SELECT order_guard.watch('pp_orders', 'status', '{"PAYING": "1 us"}',
 	key => '{id,region}') AS id \gset
 SELECT count(*) FROM order_guard.scan();
-SELECT * FROM pp_incidents;
+SELECT * FROM pp_incidents ORDER BY key, state;
 UPDATE pp_orders SET status = 'PAID' WHERE id = 90;
 
 -- across partitions, with another key and within one
@@ -30,7 +30,7 @@ INSERT INTO pp_orders VALUES ('eu', 1, 'PAYING'), ('us', 2, 'PAYING');
 SELECT count(*) FROM order_guard.scan();
 UPDATE pp_orders SET region = 'us' WHERE id = 1;
 SELECT count(*) FROM order_guard.scan();
-SELECT * FROM pp_incidents;
+SELECT * FROM pp_incidents ORDER BY key, state;
 BEGIN;
 UPDATE pp_orders SET region = 'eu', status = 'PAID' WHERE id = 1;
 ROLLBACK;
