@@ -14,8 +14,9 @@
  * That is done for a condition that is known to say just this, of a trigger
  * that calls order_guard.capture(), and only once both functions have been
  * called in this backend, by a statement that went the long way: so they are
- * permitted, and their Oids known without a look into the catalog.  What is not prepared (partitions to which rows are
- * routed, COPY, logical replication) goes the long way.
+ * permitted, and their Oids known without a look into the catalog.  What is
+ * not prepared (partitions to which rows are routed, COPY, logical
+ * replication) goes the long way.
  */
 #include "postgres.h"
 

@@ -175,8 +175,10 @@ track_status(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 	key = tracked ? pstrdup(tracked->key) : og_reader_key(record);
 	if (tracked)
 	{
-		og_open_clear(watch->id, "stalled", record->hash,
-					  psprintf("moved on to %s", status ? status : "NULL"));
+		if (og_open_has(watch->id, "stalled", record->hash))
+			og_open_clear(watch->id, "stalled", record->hash,
+						  psprintf("moved on to %s",
+								   status ? status : "NULL"));
 		og_tracker_remove(tracked);
 	}
 	if (og_watch_deadline(watch, status) == NULL)

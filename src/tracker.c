@@ -444,37 +444,58 @@ column_value(const OgTracked *tracked, int column, bool *isnull)
 	}
 }
 
-static void
-upsert(List *dirty)
+#define INSERT_TRACKED \
+	"INSERT INTO order_guard.tracked AS t (watch, hash, key, status, " \
+	"since, deadline, backlog, amount, customer) " \
+	"SELECT w, h, k, s, i, d, b, a::numeric, c " \
+	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) " \
+	"AS u (w, h, k, s, i, d, b, a, c) "
+
+/* Orders that do not stand in the table yet. */
+static OgPlan insert_plan = {INSERT_TRACKED, NULL};
+
+/* Orders that do, or may. */
+static OgPlan upsert_plan = {
+	INSERT_TRACKED
+	"ON CONFLICT (watch, hash) DO UPDATE SET status = excluded.status, "
+	"since = excluded.since, deadline = excluded.deadline, "
+	"backlog = excluded.backlog, amount = excluded.amount, "
+	"customer = excluded.customer", NULL
+};
+
+static int
+compare_ids(const ListCell *a, const ListCell *b)
 {
-	static OgPlan plan = {
-		"INSERT INTO order_guard.tracked AS t (watch, hash, key, status, "
-		"since, deadline, backlog, amount, customer) "
-		"SELECT w, h, k, s, i, d, b, a::numeric, c "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) "
-		"AS u (w, h, k, s, i, d, b, a, c) "
-		"ON CONFLICT (watch, hash) DO UPDATE SET status = excluded.status, "
-		"since = excluded.since, deadline = excluded.deadline, "
-		"backlog = excluded.backlog, amount = excluded.amount, "
-		"customer = excluded.customer", NULL
-	};
+	const OgTracked *left = lfirst(a);
+	const OgTracked *right = lfirst(b);
+
+	return memcmp(left->id.hash, right->id.hash, sizeof(left->id.hash));
+}
+
+/* In the order of the index, whose pages are then found in the cache. */
+static void
+write_orders(List *tracked, OgPlan *plan)
+{
 	Oid			types[] = {
 		INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TEXTARRAYOID,
 		TEXTARRAYOID
 	};
 	Datum		arrays[SAVED_COLUMNS];
-	int			n = list_length(dirty);
+	int			n = list_length(tracked);
 	Datum	   *values = palloc0(n * sizeof(Datum));
 	bool	   *nulls = palloc0(n * sizeof(bool));
 
+	if (tracked == NIL)
+		return;
+	list_sort(tracked, compare_ids);
 	for (int column = 0; column < SAVED_COLUMNS; column++)
 	{
 		for (int i = 0; i < n; i++)
-			values[i] = column_value(list_nth(dirty, i), column, &nulls[i]);
+			values[i] = column_value(list_nth(tracked, i), column, &nulls[i]);
 		arrays[column] = og_query_array(values, nulls, n, saved_type[column]);
 	}
-	og_query_run(&plan, SAVED_COLUMNS, types, arrays, NULL);
+	og_query_run(plan, SAVED_COLUMNS, types, arrays, NULL);
 }
 
 /*
@@ -484,7 +505,8 @@ upsert(List *dirty)
 void
 og_tracker_save(void)
 {
-	List	   *dirty = NIL;
+	List	   *fresh = NIL;
+	List	   *changed = NIL;
 
 	if (gone != NIL)
 		delete_gone();
@@ -493,13 +515,18 @@ og_tracker_save(void)
 		OgTracked  *tracked = dlist_container(OgTracked, dirty_node,
 											  dlist_pop_head_node(&dirty_orders));
 
-		dirty = lappend(dirty, tracked);
+		/* Without room for all, the table holds some that memory does not. */
+		if (tracked->persisted || overflowed)
+			changed = lappend(changed, tracked);
+		else
+			fresh = lappend(fresh, tracked);
 		tracked->dirty = false;
 		tracked->persisted = true;
 	}
-	if (dirty != NIL)
-		upsert(dirty);
-	list_free(dirty);
+	write_orders(fresh, &insert_plan);
+	write_orders(changed, &upsert_plan);
+	list_free(fresh);
+	list_free(changed);
 }
 
 static void
