@@ -133,12 +133,21 @@ cause_name(uint8 cause)
 	}
 }
 
-/* The error's message; what it left open is filled with the constraint. */
+/* Does a text end with another? */
+static bool
+ends_with(const StringInfoData *text, const char *end)
+{
+	int			length = strlen(end);
+
+	return text->len >= length &&
+		strcmp(text->data + text->len - length, end) == 0;
+}
+
+/* The error's message, with the constraint and without all other values. */
 static char *
 fill_message(const OgError *error)
 {
 	StringInfoData text;
-	bool		used = false;
 
 	initStringInfo(&text);
 	for (const char *p = error->message; *p; p++)
@@ -151,11 +160,10 @@ fill_message(const OgError *error)
 		p += strspn(p + 1, "-+ #0123456789.lz") + 1;
 		if (*p == '%')
 			appendStringInfoChar(&text, '%');
-		else if (!used && error->constraint[0])
+		else if (error->constraint[0] && ends_with(&text, "constraint \""))
 			appendStringInfoString(&text, error->constraint);
 		else
 			appendStringInfoString(&text, "...");
-		used = true;
 		if (*p == '\0')
 			break;
 	}
