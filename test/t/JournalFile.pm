@@ -95,7 +95,7 @@ sub records
 	return @offsets;
 }
 
-# Writes a segment under another lease, and its session under another number.
+# Writes a segment under a lease, its session under another number if given.
 sub put
 {
 	my ($self, $number, $segment, $lease, $session) = @_;
@@ -105,7 +105,8 @@ sub put
 	for my $at (records($segment))
 	{
 		my ($length, $type) = unpack 'vC', substr $bytes, $at + 4, 3;
-		substr($bytes, $at + 16, 8) = pack 'Q<', $session if $type == SESSION;
+		substr($bytes, $at + 16, 8) = pack 'Q<', $session
+		  if $type == SESSION && defined $session;
 		substr($bytes, $at, 4) =
 		  pack 'V', crc($key . substr($bytes, $at + 4, $length - 4));
 	}
