@@ -31,12 +31,21 @@ og_reason_cause(uint8 cause)
 	}
 }
 
-/* The error's message; what it left open is filled with the constraint. */
+/* Does a text end with another? */
+static bool
+ends_with(const StringInfoData *text, const char *end)
+{
+	int			length = strlen(end);
+
+	return text->len >= length &&
+		strcmp(text->data + text->len - length, end) == 0;
+}
+
+/* The error's message, with the constraint and without all other values. */
 static char *
 fill_message(const OgError *error)
 {
 	StringInfoData text;
-	bool		used = false;
 
 	initStringInfo(&text);
 	for (const char *p = error->message; *p; p++)
@@ -49,11 +58,10 @@ fill_message(const OgError *error)
 		p += strspn(p + 1, "-+ #0123456789.lz") + 1;
 		if (*p == '%')
 			appendStringInfoChar(&text, '%');
-		else if (!used && error->constraint[0])
+		else if (error->constraint[0] && ends_with(&text, "constraint \""))
 			appendStringInfoString(&text, error->constraint);
 		else
 			appendStringInfoString(&text, "...");
-		used = true;
 		if (*p == '\0')
 			break;
 	}
@@ -73,9 +81,11 @@ og_reason_text(const OgError *error)
 		case OG_CAUSE_TERMINATED:
 			if (error->message[0] && strcmp(error->message, "%s") != 0)
 				return fill_message(error);
-			return pstrdup(error->cause == OG_CAUSE_ERROR ?
-						   "the statement or its COMMIT failed" :
-						   "the backend was told to end");
+			if (error->cause == OG_CAUSE_TERMINATED)
+				return pstrdup("the backend was told to end");
+			return pstrdup(error->sqlstate == ERRCODE_RAISE_EXCEPTION ?
+						   "the application raised an error" :
+						   "the statement or its COMMIT failed");
 		case OG_CAUSE_CLIENT:
 			return pstrdup("the client rolled back");
 		case OG_CAUSE_DISCONNECT:
