@@ -97,8 +97,8 @@ make_query(const OgWatch *watch, Oid leaf, int64 from, int64 to, bool any)
 					 quote_qualified_identifier(schema, get_rel_name(leaf)),
 					 watch->alias, watch->alias, from, watch->alias, to);
 	if (!any)
-		appendStringInfo(&sql, " AND (%s)::pg_catalog.text = ANY ($1)",
-						 watch->status);
+		appendStringInfo(&sql, " AND (%s)::pg_catalog.text COLLATE \"C\" = "
+						 "ANY ($1)", watch->status);
 	return sql.data;
 }
 
