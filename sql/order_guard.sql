@@ -48,6 +48,7 @@ CREATE TABLE order_guard.watch_state (
 	sweep_leaf	oid,
 	sweep_block	bigint NOT NULL DEFAULT 0,
 	sweep_started timestamptz,
+	sweep_next	text,					-- why another one is to follow
 	last_sweep	timestamptz,			-- end of the last whole sweep
 	coverage	text,					-- NULL: complete; else the gap
 	last_error	text,

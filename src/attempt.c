@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -118,7 +119,10 @@ static bool
 drop_record(void)
 {
 	if (!xact.incomplete)
+	{
 		og_journal_count_drop();
+		og_journal_press();
+	}
 	xact.incomplete = true;
 	return false;
 }
@@ -170,6 +174,7 @@ find_bulk(uint32 watch)
 		if (xact.bulk[i]->watch == watch)
 			return xact.bulk[i];
 	if (xact.nbulk == MAX_BULK ||
+		GetCurrentTransactionNestLevel() > MAX_DEPTH ||
 		!og_journal_reserve(sizeof(record) + sizeof(OgBeginRecord), keep))
 	{
 		drop_record();
@@ -264,7 +269,14 @@ og_attempt_confirm(uint64 content)
 static void
 copy_text(char *to, const char *from, Size size)
 {
-	strlcpy(to, from ? from : "", size);
+	int			length = 0;
+
+	if (from)
+	{
+		length = pg_mbcliplen(from, strlen(from), size - 1);
+		memcpy(to, from, length);
+	}
+	to[length] = '\0';
 	for (; *to; to++)
 		if ((unsigned char) *to < ' ')
 			*to = ' ';
@@ -528,6 +540,7 @@ xact_callback(XactEvent event, void *arg)
 		default:
 			return;
 	}
+	error_set = false;
 	memset(&xact, 0, sizeof(xact));
 }
 

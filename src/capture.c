@@ -36,13 +36,15 @@
 #include "keyhash.h"
 #include "settings.h"
 
+/* Anybody can make a trigger with any arguments: what is past this is left. */
 #define MAX_COLUMNS 40
+#define MAX_VALUES	24			/* of one record */
 
 typedef struct Column
 {
 	char		role;
 	bool		byval;
-	int16		attnum;			/* 0: is not there any more */
+	int16		attnum;
 	int16		length;
 	Oid			type;
 } Column;
@@ -52,6 +54,7 @@ struct OgCaptured
 {
 	Oid			relation;		/* hash key */
 	bool		valid;
+	bool		every_change;	/* not all columns have found room */
 	uint32		watch;
 	int			ncolumns;
 	Column		column[MAX_COLUMNS];
@@ -66,7 +69,7 @@ typedef struct Draft
 	{
 		OgRowRecord row;
 		char		bytes[sizeof(OgRowRecord) +
-						  MAX_COLUMNS * (sizeof(OgValue) + OG_MAX_VALUE)];
+						  MAX_VALUES * (sizeof(OgValue) + OG_MAX_VALUE)];
 	}			record;
 } Draft;
 
@@ -82,7 +85,7 @@ static void
 forget_relation(Datum arg, Oid relation)
 {
 	HASH_SEQ_STATUS scan;
-	OgCaptured   *entry;
+	OgCaptured *entry;
 
 	if (OidIsValid(relation))
 	{
@@ -135,28 +138,45 @@ find_attribute(Relation relation, const char *name, int attnum)
 }
 
 static void
+describe_column(Column *column, Relation relation, char role, int attnum)
+{
+	Form_pg_attribute attribute =
+		TupleDescAttr(RelationGetDescr(relation), attnum - 1);
+
+	column->role = role;
+	column->attnum = attnum;
+	column->type = attribute->atttypid;
+	column->length = attribute->attlen;
+	column->byval = attribute->attbyval;
+}
+
+/*
+ * Columns that are noted come first: those on which a status expression
+ * depends are the ones that may not find room, and then any change counts.
+ */
+static void
 describe(OgCaptured *entry, Relation relation, const Trigger *trigger)
 {
-	const char *place = og_columns_first(trigger);
-	OgColumnName name;
-
 	entry->watch = og_columns_watch(trigger);
 	entry->ncolumns = 0;
-	while (entry->ncolumns < MAX_COLUMNS && og_columns_next(&place, &name))
+	entry->every_change = false;
+	for (int pass = 0; pass < 2; pass++)
 	{
-		Column	   *column = &entry->column[entry->ncolumns++];
+		const char *place = og_columns_first(trigger);
+		OgColumnName name;
 
-		memset(column, 0, sizeof(*column));
-		column->role = name.role;
-		column->attnum = find_attribute(relation, name.name, name.attnum);
-		if (column->attnum != 0)
+		while (og_columns_next(&place, &name))
 		{
-			Form_pg_attribute attribute =
-				TupleDescAttr(RelationGetDescr(relation), column->attnum - 1);
+			int16		attnum;
 
-			column->type = attribute->atttypid;
-			column->length = attribute->attlen;
-			column->byval = attribute->attbyval;
+			if ((name.role == 'w') != (pass == 1))
+				continue;
+			attnum = find_attribute(relation, name.name, name.attnum);
+			if (entry->ncolumns == MAX_COLUMNS)
+				entry->every_change = true;
+			else if (attnum != 0)
+				describe_column(&entry->column[entry->ncolumns++], relation,
+								name.role, attnum);
 		}
 	}
 	entry->valid = true;
@@ -188,7 +208,7 @@ is_text(Oid type)
 	return type == TEXTOID || type == VARCHAROID || type == BPCHAROID;
 }
 
-/* Adds one value to the draft. */
+/* Adds one value to the draft, if there is room. */
 static void
 add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
 {
@@ -198,6 +218,8 @@ add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
 	const char *bytes = (char *) &value;
 	Size		length = sizeof(Datum);
 
+	if (draft.record.row.nvalues == MAX_VALUES)
+		return;
 	item->type = column->type;
 	item->role = role;
 	item->flags = isnull ? OG_VALUE_NULL : 0;
@@ -258,8 +280,6 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 
 		if (column->role == 'w')
 			draft.record.row.head.flags |= OG_ROW_EVALUATE;
-		if (column->attnum == 0)
-			continue;
 		if (column->role != 'w' && column->role != 'n')
 			value = slot_getattr(slot, column->attnum, &isnull);
 		if (column->role == 'k')
@@ -289,7 +309,7 @@ add_old_status(const OgCaptured *entry, TupleTableSlot *slot)
 		bool		isnull;
 		Datum		value;
 
-		if (column->role != 's' || column->attnum == 0)
+		if (column->role != 's')
 			continue;
 		value = slot_getattr(slot, column->attnum, &isnull);
 		add_value(OG_VALUE_OLD_STATUS, column, value, isnull);
@@ -387,7 +407,7 @@ differs(const OgCaptured *entry, TupleTableSlot *old, TupleTableSlot *new,
 		bool		was_null;
 		bool		is_null;
 
-		if (column->attnum == 0 || strchr(roles, column->role) == NULL)
+		if (strchr(roles, column->role) == NULL)
 			continue;
 		was = slot_getattr(old, column->attnum, &was_null);
 		is = slot_getattr(new, column->attnum, &is_null);
@@ -404,7 +424,7 @@ capture_update(const OgCaptured *entry, TupleTableSlot *old,
 {
 	bool		moved = differs(entry, old, new, "k");
 
-	if (!moved && !differs(entry, old, new, "swn"))
+	if (!moved && !entry->every_change && !differs(entry, old, new, "swn"))
 	{
 		og_attempt_unitemise();
 		return;

@@ -63,7 +63,9 @@ Datum
 og_condition_itemising(PG_FUNCTION_ARGS)
 {
 	itemising = fcinfo->flinfo->fn_oid;
-	PG_RETURN_BOOL(itemise(PG_GETARG_INT32(0)));
+	/* Anybody may call it; 0 stands for all watches in the worker. */
+	PG_RETURN_BOOL(PG_GETARG_INT32(0) <= 0 ||
+				   itemise(PG_GETARG_INT32(0)));
 }
 
 /* What takes its place: condition and trigger in one. */

@@ -44,8 +44,8 @@ static void
 save_coverage(const OgWatch *watch, const char *gap)
 {
 	static OgPlan plan = {
-		"UPDATE order_guard.watch_state SET coverage = $2 WHERE watch = $1",
-		NULL
+		"UPDATE order_guard.watch_state SET coverage = $2 "
+		OG_WATCH_STATE_FREE, NULL
 	};
 	Oid			types[] = {INT4OID, TEXTOID};
 	Datum		values[] = {Int32GetDatum(watch->id), (Datum) 0};
@@ -220,7 +220,7 @@ og_detect_recovery(OgWatch *watch)
 {
 	static OgPlan plan = {
 		"UPDATE order_guard.watch_state SET last_error = NULL "
-		"WHERE watch = $1", NULL
+		OG_WATCH_STATE_FREE, NULL
 	};
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(watch->id)};

@@ -18,11 +18,14 @@
  */
 #include "postgres.h"
 
+#include <netdb.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "access/xlog.h"
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
+#include "common/ip.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
@@ -238,13 +241,16 @@ release_at_exit(int code, Datum arg)
 	LWLockRelease(og_journal_shared->lock);
 }
 
-/* A part-filled segment of this database with so much room, or -1. */
+/*
+ * A part-filled segment of this database with so much room, or -1.  Only for
+ * a session's first: its leases must grow, as readers go by them.
+ */
 static int
 find_partial(uint32 length)
 {
 	OgJournalShared *shared = og_journal_shared;
 
-	if (shared->partial == 0)
+	if (shared->partial == 0 || my_session != 0)
 		return -1;
 	for (uint32 i = 0; i < shared->segments; i++)
 		if (shared->slot[i].state == OG_SEGMENT_PARTIAL &&
@@ -314,6 +320,23 @@ take_segment(int number)
 	og_journal_book_claim(MyDatabaseId);
 }
 
+/*
+ * Where the client is, as a number even if log_hostname is on, and as inet
+ * reads it: without an IPv6 zone.
+ */
+static void
+copy_address(char *to, Size size)
+{
+	char		host[NI_MAXHOST];
+
+	if (MyProcPort == NULL || MyProcPort->raddr.addr.ss_family == AF_UNIX ||
+		pg_getnameinfo_all(&MyProcPort->raddr.addr, MyProcPort->raddr.salen,
+						   host, sizeof(host), NULL, 0, NI_NUMERICHOST) != 0)
+		return;
+	host[strcspn(host, "%")] = '\0';
+	strlcpy(to, host, size);
+}
+
 static void
 append_session(void)
 {
@@ -330,10 +353,7 @@ append_session(void)
 	record.role = GetSessionUserId();
 	record.incarnation = og_journal_shared->incarnation;
 	strlcpy(record.application, my_application, sizeof(record.application));
-	if (MyProcPort && MyProcPort->remote_host &&
-		strcmp(MyProcPort->remote_host, "[local]") != 0)
-		strlcpy(record.address, MyProcPort->remote_host,
-				sizeof(record.address));
+	copy_address(record.address, sizeof(record.address));
 	og_journal_append(&record.head);
 }
 
@@ -374,6 +394,27 @@ change_segment(uint32 length)
 }
 
 /*
+ * Is it in vain to ask for another segment?  Looks without the lock: when the
+ * pool is empty nobody is to queue for it.
+ */
+static bool
+nothing_to_take(void)
+{
+	OgJournalShared *shared = og_journal_shared;
+
+	return shared->free == 0 && (my_session != 0 || shared->partial == 0) &&
+		(my_segment < 0 || shared->slot[my_segment].consumed != my_tail);
+}
+
+/* Has the worker read now. */
+void
+og_journal_press(void)
+{
+	if (og_journal_pressure_hook)
+		og_journal_pressure_hook();
+}
+
+/*
  * og_journal_reserve
  *		Sees to it that a record of "length" bytes can be appended and "keep"
  *		bytes are left then for what callbacks must be able to append.  Takes
@@ -389,7 +430,7 @@ og_journal_reserve(uint32 length, uint32 keep)
 
 	if (og_journal_has_room(length + keep))
 		return true;
-	if (OG_FAULT("lease") ||
+	if (OG_FAULT("lease") || nothing_to_take() ||
 		length + keep > OG_SEGMENT_SIZE - sizeof(OgSegmentHeader) -
 		sizeof(OgSessionRecord))
 		return false;
@@ -404,8 +445,8 @@ og_journal_reserve(uint32 length, uint32 keep)
 	LWLockRelease(og_journal_shared->lock);
 	if (taken)
 		append_session();
-	if (pressed && og_journal_pressure_hook)
-		og_journal_pressure_hook();
+	if (pressed)
+		og_journal_press();
 	return taken;
 }
 

@@ -282,6 +282,7 @@ extern bool og_journal_has_room(uint32 length);
 extern void *og_journal_append(OgRecord *record);
 extern uint64 og_journal_session(void);
 extern void og_journal_refresh_session(uint32 keep);
+extern void og_journal_press(void);
 /* called without a lock when half of the pool is in use */
 extern void (*og_journal_pressure_hook) (void);
 

@@ -64,25 +64,20 @@ og_keytext_join(char **fields, int n)
 	return text.data;
 }
 
-static void
-refuse(const char *key, const char *why)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("malformed key: \"%s\"", key),
-			 errdetail_internal("%s", why)));
-}
-
-/* One field by the rules of row input; *next then is behind it. */
-static char *
-next_field(const char *key, const char **next)
+/*
+ * One field by the rules of row input; *next then is behind it.  False if the
+ * text ends too early.
+ */
+static bool
+next_field(const char **next, char **field)
 {
 	const char *c = *next;
 	bool		quoted = false;
 	StringInfoData buf;
 
+	*field = NULL;
 	if (*c == ',' || *c == ')')
-		return NULL;
+		return true;
 	initStringInfo(&buf);
 	for (; quoted || (*c != ',' && *c != ')'); c++)
 	{
@@ -96,33 +91,58 @@ next_field(const char *key, const char **next)
 			continue;
 		}
 		if (*c == '\0')
-			refuse(key, "It ends too early.");
+			return false;
 		appendStringInfoChar(&buf, *c);
 	}
 	*next = c;
-	return buf.data;
+	*field = buf.data;
+	return true;
+}
+
+/*
+ * og_keytext_parse
+ *		The fields of a key of n columns; NULL, or why it is none.
+ */
+const char *
+og_keytext_parse(const char *key, int n, List **fields)
+{
+	const char *c = key;
+	char	   *field;
+
+	*fields = NIL;
+	if (n == 1)
+	{
+		*fields = list_make1(pstrdup(key));
+		return NULL;
+	}
+	if (*c != '(')
+		return "A key of several columns looks like (a,b).";
+	do
+	{
+		c++;
+		if (!next_field(&c, &field))
+			return "It ends too early.";
+		*fields = lappend(*fields, field);
+	} while (*c == ',');
+	if (c[1] != '\0')
+		return "Something follows the right parenthesis.";
+	if (list_length(*fields) != n)
+		return psprintf("It has %d columns, the table's key has %d.",
+						list_length(*fields), n);
+	return NULL;
 }
 
 List *
 og_keytext_split(const char *key, int n)
 {
-	const char *c = key;
-	List	   *fields = NIL;
+	List	   *fields;
+	const char *problem = og_keytext_parse(key, n, &fields);
 
-	if (n == 1)
-		return list_make1(pstrdup(key));
-	if (*c != '(')
-		refuse(key, "A key of several columns looks like (a,b).");
-	do
-	{
-		c++;
-		fields = lappend(fields, next_field(key, &c));
-	} while (*c == ',');
-	if (c[1] != '\0')
-		refuse(key, "Something follows the right parenthesis.");
-	if (list_length(fields) != n)
-		refuse(key, psprintf("It has %d columns, the table's key has %d.",
-							 list_length(fields), n));
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("malformed key: \"%s\"", key),
+				 errdetail_internal("%s", problem)));
 	return fields;
 }
 

@@ -17,6 +17,9 @@ extern char *og_keytext_join(char **fields, int n);
  */
 extern List *og_keytext_split(const char *key, int n);
 
+/* The same without raising: NULL, or why the text is not such a row. */
+extern const char *og_keytext_parse(const char *key, int n, List **fields);
+
 /*
  * Appends "column OPERATOR(pg_catalog.=) 'value'::type", which an index can
  * serve and no search_path changes; IS NULL for NULL.

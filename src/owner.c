@@ -86,8 +86,8 @@ og_owner_note_error(OgWatch *watch, const char *message)
 {
 	static OgPlan plan = {
 		"UPDATE order_guard.watch_state SET last_error = $2, "
-		"last_error_at = clock_timestamp() WHERE watch = $1 "
-		"AND (last_error IS DISTINCT FROM $2 "
+		"last_error_at = clock_timestamp() " OG_WATCH_STATE_FREE
+		" AND (last_error IS DISTINCT FROM $2 "
 		"OR last_error_at < clock_timestamp() - interval '1 min')", NULL
 	};
 	Oid			types[] = {INT4OID, TEXTOID};

@@ -10,6 +10,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -374,6 +375,19 @@ varlena_text(OgValue *value, Oid output, bool in_row)
 }
 
 /*
+ * May somebody have changed what the type's bytes mean since they were noted?
+ * A row type's columns can be altered once no table uses it.
+ */
+static bool
+is_fluid(Oid type, Oid output)
+{
+	return output == F_RECORD_OUT ||
+		(type >= FirstNormalObjectId &&
+		 (output == F_ARRAY_OUT || output == F_RANGE_OUT ||
+		  output == F_MULTIRANGE_OUT));
+}
+
+/*
  * A value as a cast to text has it, or as the output of a row with it; NULL
  * for NULL and what is not there.
  */
@@ -402,6 +416,8 @@ value_text(OgValue *value, bool in_row)
 		return pstrdup(*(Datum *) (value + 1) ? "true" : "false");
 	if (kind == TYPTYPE_ENUM)
 		return enum_label((Oid) *(Datum *) (value + 1));
+	if (is_fluid(value->type, output))
+		return NULL;
 	if (length == -1)
 		return varlena_text(value, output, in_row);
 	if (byval)
@@ -512,7 +528,7 @@ og_reader_same_key(OgRowRecord *a, OgRowRecord *b, int column)
 /*
  * og_reader_key
  *		The key as text: of one column its output, of several the row's.  NULL
- *		if it is longer than what is noted of it.
+ *		if it is longer than what is noted of it, or cannot be read any more.
  */
 char *
 og_reader_key(OgRowRecord *row)
@@ -531,7 +547,9 @@ og_reader_key(OgRowRecord *row)
 			continue;
 		if (value->flags & (OG_VALUE_CUT | OG_VALUE_OMITTED))
 			return NULL;
-		field[n++] = value_text(value, in_row);
+		field[n] = value_text(value, in_row);
+		if (field[n++] == NULL && !(value->flags & OG_VALUE_NULL))
+			return NULL;
 	}
 	return og_keytext_join(field, n);
 }

@@ -97,8 +97,8 @@ make_query(const OgWatch *watch, Oid leaf, int64 from, int64 to, bool any)
 					 quote_qualified_identifier(schema, get_rel_name(leaf)),
 					 watch->alias, watch->alias, from, watch->alias, to);
 	if (!any)
-		appendStringInfo(&sql, " AND (%s)::pg_catalog.text = ANY ($1)",
-						 watch->status);
+		appendStringInfo(&sql, " AND (%s)::pg_catalog.text COLLATE \"C\" = "
+						 "ANY ($1)", watch->status);
 	return sql.data;
 }
 
@@ -216,6 +216,7 @@ read_blocks(OgWatch *watch, Oid leaf, int64 from, int64 to, int *npoisoned)
 	return OG_OWNER_DONE;
 }
 
+/* Not if watch() has asked for another sweep since the tick began. */
 static void
 save_progress(OgWatch *watch, Oid leaf, int64 block, bool done)
 {
@@ -223,17 +224,20 @@ save_progress(OgWatch *watch, Oid leaf, int64 block, bool done)
 		"UPDATE order_guard.watch_state SET sweep_leaf = $2, "
 		"sweep_block = $3, sweep_started = CASE WHEN $4 THEN NULL ELSE "
 		"coalesce(sweep_started, now()) END, "
-		"sweep = CASE WHEN $4 THEN NULL ELSE sweep END, "
+		"sweep = CASE WHEN $4 THEN sweep_next ELSE sweep END, "
+		"sweep_next = CASE WHEN $4 THEN NULL ELSE sweep_next END, "
 		"last_sweep = CASE WHEN $4 THEN clock_timestamp() ELSE last_sweep END "
-		"WHERE watch = $1", NULL
+		OG_WATCH_STATE_FREE " AND sweep = $5 AND sweep_block = $6", NULL
 	};
-	Oid			types[] = {INT4OID, OIDOID, INT8OID, BOOLOID};
+	Oid			types[] = {INT4OID, OIDOID, INT8OID, BOOLOID, TEXTOID, INT8OID};
 	Datum		values[] = {
 		Int32GetDatum(watch->id), ObjectIdGetDatum(leaf),
-		Int64GetDatum(block), BoolGetDatum(done)
+		Int64GetDatum(block), BoolGetDatum(done),
+		CStringGetTextDatum(watch->sweep), Int64GetDatum(watch->sweep_block)
 	};
 
-	og_query_run(&plan, 4, types, values, NULL);
+	og_query_run(&plan, 6, types, values,
+				 OidIsValid(leaf) ? NULL : " n    ");
 }
 
 /*

@@ -110,6 +110,7 @@ load(OgTickResult *result)
 {
 	begin();
 	MemoryContextSwitchTo(tick_memory);
+	og_watch_retry_requests();
 	og_watch_load_all();
 	og_open_load();
 	og_open_clear_unwatched();

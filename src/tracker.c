@@ -189,9 +189,12 @@ og_tracker_put(const OgWatch *watch, const uint8 *hash, const char *key,
 			   const char *status, TimestampTz since)
 {
 	const OgDeadline *deadline = og_watch_deadline(watch, status);
-	OgTracked  *tracked = enter(watch->id, hash, key);
+	OgTracked  *tracked;
 
-	if (tracked == NULL || deadline == NULL ||
+	if (deadline == NULL)
+		return og_tracker_find(watch->id, hash);
+	tracked = enter(watch->id, hash, key);
+	if (tracked == NULL ||
 		(tracked->status && strcmp(tracked->status, status) == 0 &&
 		 tracked->since <= since))
 		return tracked;

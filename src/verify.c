@@ -74,9 +74,13 @@ make_query(const OgWatch *watch, bool all)
 	return sql.data;
 }
 
-/* The keys from "from" to before "to", as an array for each key column. */
+/*
+ * The keys from "from" to before "to", as an array for each key column.  What
+ * is no key of this watch is NULL there, and poisoned.
+ */
 static void
-make_arrays(const OgWatch *watch, List *keys, int from, int to, Datum *arrays)
+make_arrays(const OgWatch *watch, List *keys, int from, int to,
+			OgPresent *present, Datum *arrays)
 {
 	int			nkeys = list_length(watch->keys);
 	int			n = to - from;
@@ -85,11 +89,14 @@ make_arrays(const OgWatch *watch, List *keys, int from, int to, Datum *arrays)
 
 	for (int i = 0; i < n; i++)
 	{
-		List	   *fields = og_keytext_split(list_nth(keys, from + i), nkeys);
+		List	   *fields;
 
+		present[from + i].poisoned =
+			og_keytext_parse(list_nth(keys, from + i), nkeys, &fields) != NULL;
 		for (int k = 0; k < nkeys; k++)
 		{
-			char	   *field = list_nth(fields, k);
+			char	   *field = present[from + i].poisoned ? NULL :
+				list_nth(fields, k);
 
 			nulls[k * n + i] = field == NULL;
 			if (field)
@@ -110,7 +117,7 @@ read_keys(OgWatch *watch, List *keys, int from, int to, bool all,
 
 	for (int k = 0; k < OG_MAX_KEYS; k++)
 		types[k] = TEXTARRAYOID;
-	make_arrays(watch, keys, from, to, arrays);
+	make_arrays(watch, keys, from, to, present, arrays);
 	result = og_owner_try(watch, make_query(watch, all),
 						  list_length(watch->keys), types, arrays, message);
 	if (result != OG_OWNER_DONE)

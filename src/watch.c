@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "query.h"
@@ -196,23 +197,70 @@ og_watch_deadline(const OgWatch *watch, const char *status)
 	return NULL;
 }
 
+/* A sweep that could not be asked for, as somebody held the row. */
+typedef struct Request
+{
+	int			watch;
+	const char *reason;			/* a constant */
+} Request;
+
+static List *requests = NIL;	/* of Request, in TopMemoryContext */
+
+static void
+keep_request(int watch, const char *reason)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	Request    *request = palloc(sizeof(Request));
+
+	request->watch = watch;
+	request->reason = reason;
+	requests = lappend(requests, request);
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * og_watch_request_sweep
- *		Has all of a watch (0: of every watch) read anew.  A reason that is
- *		there already stays; the sweep starts from the beginning.
+ *		Has all of a watch (0: of every watch) read anew.  If a sweep is under
+ *		way, another one follows it: were it to start again each time, it
+ *		might never come to its end.  "reason" is a constant.
  */
 void
 og_watch_request_sweep(int id, const char *reason)
 {
 	static OgPlan plan = {
-		"UPDATE order_guard.watch_state SET sweep = coalesce(sweep, $2), "
-		"sweep_leaf = NULL, sweep_block = 0, sweep_started = NULL "
-		"WHERE $1 IN (0, watch)", NULL
+		"WITH free AS (SELECT watch FROM order_guard.watch_state "
+		"WHERE $1 IN (0, watch) FOR NO KEY UPDATE SKIP LOCKED), "
+		"done AS (UPDATE order_guard.watch_state s "
+		"SET sweep = coalesce(sweep, $2), sweep_next = CASE "
+		"WHEN sweep_leaf IS NULL THEN sweep_next "
+		"ELSE coalesce(sweep_next, $2) END "
+		"FROM free WHERE free.watch = s.watch) "
+		"SELECT s.watch FROM order_guard.watch_state s "
+		"WHERE $1 IN (0, s.watch) AND s.watch NOT IN (TABLE free)", NULL
 	};
 	Oid			types[] = {INT4OID, TEXTOID};
 	Datum		values[] = {Int32GetDatum(id), CStringGetTextDatum(reason)};
 
 	og_query_run(&plan, 2, types, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		keep_request(DatumGetInt32(og_query_datum(row, 0)), reason);
+}
+
+/* Asks again for what could not be asked for.  SPI is connected. */
+void
+og_watch_retry_requests(void)
+{
+	List	   *kept = requests;
+	ListCell   *cell;
+
+	requests = NIL;
+	foreach(cell, kept)
+	{
+		Request    *request = lfirst(cell);
+
+		og_watch_request_sweep(request->watch, request->reason);
+	}
+	list_free_deep(kept);
 }
 
 /* The key as text, in SQL over the guarded table. */

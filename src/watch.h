@@ -53,6 +53,14 @@ typedef struct OgWatch
 	bool		read;			/* in this tick: a query succeeded */
 } OgWatch;
 
+/*
+ * The row of watch $1, unless somebody's watch() or unwatch() holds it: the
+ * worker never waits.
+ */
+#define OG_WATCH_STATE_FREE \
+	"WHERE watch = (SELECT s.watch FROM order_guard.watch_state s " \
+	"WHERE s.watch = $1 FOR NO KEY UPDATE SKIP LOCKED)"
+
 extern List *og_watches;
 
 extern void og_watch_load_all(void);
@@ -61,6 +69,7 @@ extern bool og_watch_covers(const OgWatch *watch, Oid relation);
 extern const OgDeadline *og_watch_deadline(const OgWatch *watch,
 										   const char *status);
 extern void og_watch_request_sweep(int id, const char *reason);
+extern void og_watch_retry_requests(void);
 extern char *og_watch_key_expression(const OgWatch *watch);
 
 #endif							/* OG_WATCH_H */
