@@ -141,11 +141,12 @@ examine(OgWatch *watch, OgRowRecord *record, bool changed)
 		og_watch_request_sweep(watch->id, "key too long");
 }
 
-/* Something came that was seen only now, or whose end nobody noted. */
+/* Something came that was seen only now, or of which not all was noted. */
 static bool
 came_late(const OgXact *xact)
 {
-	return xact->end == NULL || xact->end->lsn < applied_lsn;
+	return xact->end == NULL || xact->end->lsn < applied_lsn ||
+		(xact->end->head.flags & OG_OUTCOME_INCOMPLETE);
 }
 
 /* It was in the backlog, but now it is known since when it is so. */

@@ -227,8 +227,8 @@ typedef struct OgSegmentHeader
 typedef struct OgBookEntry
 {
 	uint32		database;		/* 0: free */
-	uint16		starts;			/* workers in a row that died in a tick */
-	uint16		check;			/* ~starts */
+	uint16		deaths;			/* workers in a row that died in a tick */
+	uint16		check;			/* ~deaths */
 	pg_atomic_uint32 dropped;	/* records that could not be written */
 	uint32		swept;			/* dropped, when the last sweep was asked for */
 } OgBookEntry;
@@ -303,8 +303,8 @@ extern void og_journal_count_drop(void);
 extern uint32 og_journal_dropped(uint32 database);
 extern bool og_journal_unswept(uint32 database, uint32 *dropped);
 extern void og_journal_note_swept(uint32 database, uint32 dropped);
-extern uint32 og_journal_count_start(uint32 database);
-extern void og_journal_forget_starts(uint32 database);
+extern uint32 og_journal_deaths(uint32 database);
+extern void og_journal_set_deaths(uint32 database, uint32 deaths);
 
 /* fence of the server incarnation that followed a given one */
 extern void og_journal_store_fence(void);

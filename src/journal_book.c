@@ -209,40 +209,33 @@ og_journal_note_swept(uint32 database, uint32 dropped)
 }
 
 /*
- * og_journal_count_start
- *		A worker begins its first tick.  Returns how many before it, in a row,
- *		have died in theirs.
+ * og_journal_deaths
+ *		How many workers of a database, in a row, have died in their first
+ *		tick; the one that is in it counts as dead until it has set the number
+ *		back.
  */
 uint32
-og_journal_count_start(uint32 database)
+og_journal_deaths(uint32 database)
+{
+	OgBookEntry *entry = og_journal_ready() ? find_entry(database) : NULL;
+
+	return entry && entry->check == (uint16) ~entry->deaths ?
+		entry->deaths : 0;
+}
+
+void
+og_journal_set_deaths(uint32 database, uint32 deaths)
 {
 	OgBookEntry *entry;
-	uint32		died = 0;
 
 	if (!og_journal_ready())
-		return 0;
+		return;
 	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
 	entry = og_journal_book_claim(database);
 	if (entry != NULL)
 	{
-		if (entry->check == (uint16) ~entry->starts)
-			died = entry->starts;
-		entry->starts = Min(died + 1, PG_UINT16_MAX);
-		entry->check = ~entry->starts;
+		entry->deaths = Min(deaths, PG_UINT16_MAX);
+		entry->check = ~entry->deaths;
 	}
 	LWLockRelease(og_journal_shared->lock);
-	return died;
-}
-
-/* It has lived through it, or was told to end. */
-void
-og_journal_forget_starts(uint32 database)
-{
-	OgBookEntry *entry = og_journal_ready() ? find_entry(database) : NULL;
-
-	if (entry != NULL)
-	{
-		entry->starts = 0;
-		entry->check = PG_UINT16_MAX;
-	}
 }

@@ -23,6 +23,7 @@
 #include "attempts.h"
 #include "detect.h"
 #include "drain.h"
+#include "fault.h"
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
@@ -81,6 +82,7 @@ og_tick_start(void)
 											"order_guard tick",
 											ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(tick_memory);
+	OG_CRASH("start-crash", true);
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	og_tracker_load();

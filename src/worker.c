@@ -58,6 +58,8 @@
 static OgSlot *slot = NULL;
 static bool started = false;	/* og_tick_start() has been called */
 static int	failures = 0;		/* ticks in a row */
+static uint32 deaths = 0;		/* of workers before this one */
+static bool survived = false;	/* a tick */
 static MemoryContext tick_context;
 
 /* Text and SQLSTATE of the last error that was logged. */
@@ -72,7 +74,9 @@ static void
 detach(int code, Datum arg)
 {
 	LWLockReleaseAll();
-	og_journal_forget_starts(slot->database);
+	/* Told to end, it did not die; whoever told it wants another one. */
+	og_journal_set_deaths(slot->database,
+						  pg_atomic_read_u32(&slot->holds) > 0 ? deaths : 0);
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
 	if (TimestampDifferenceExceeds(slot->attached_at, GetCurrentTimestamp(),
 								   STEADY_MS))
@@ -399,33 +403,44 @@ pause_for(long ms)
 static void
 survey_deaths(Oid database)
 {
-	uint32		died = og_journal_count_start(database);
 	long		pause;
 
-	if (died < MAX_DEATHS)
-		return;
-	if (died == MAX_DEATHS)
+	deaths = og_journal_deaths(database);
+	if (deaths > MAX_DEATHS)
+	{
+		pause = (long) DEATH_PAUSE_MS << Min(deaths - MAX_DEATHS - 1,
+											 DEATH_DOUBLINGS);
+		ereport(WARNING,
+				(errmsg("order_guard worker of database %u waits for %ld s",
+						database, pause / 1000),
+				 errdetail("%u workers in a row have died in their first "
+						   "tick.", deaths)));
+		pause_for(pause);
+	}
+	og_journal_set_deaths(database, deaths + 1);
+	if (deaths == MAX_DEATHS)
 	{
 		int			segments = og_journal_set_aside(database);
 
 		ereport(WARNING,
 				(errmsg("order_guard set aside %d segments of the journal of "
 						"database %u", segments, database),
-				 errdetail("%u workers in a row have died in their first tick.",
-						   died),
+				 errdetail("%u workers in a row have died in their first "
+						   "tick.", deaths),
 				 errhint("What they held is in a file beside the journal. "
 						 "The guarded tables are swept.")));
 		og_tick_journal_lost();
-		return;
 	}
-	pause = (long) DEATH_PAUSE_MS << Min(died - MAX_DEATHS - 1,
-										 DEATH_DOUBLINGS);
-	ereport(WARNING,
-			(errmsg("order_guard worker of database %u waits for %ld s",
-					database, pause / 1000),
-			 errdetail("%u workers in a row have died in their first tick.",
-					   died)));
-	pause_for(pause);
+}
+
+/* A tick is over. */
+static void
+survive(void)
+{
+	if (!survived)
+		og_journal_set_deaths(slot->database, 0);
+	survived = true;
+	deaths = 0;
 }
 
 /* Sleeps until the next tick is due or somebody asks for one. */
@@ -473,7 +488,7 @@ og_worker_main(Datum database)
 		handle_signals();
 		if (!tick())
 			leave(serving);
-		og_journal_forget_starts(slot->database);
+		survive();
 		nap();
 	}
 }

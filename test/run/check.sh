@@ -75,7 +75,7 @@ tap_files()
 {
 	local pattern
 	cd "$SRC"
-	for pattern in ${1:-test/t/*.pl}; do
+	for pattern in ${1:-test/t/*.pl test/faults/*.pl}; do
 		if [ -e "$pattern" ]; then
 			echo "$pattern"
 		elif [ -n "$1" ]; then
@@ -85,14 +85,23 @@ tap_files()
 	done
 }
 
+# Sets tap and faults.
+split_tap()
+{
+	local files
+	files=$(tap_files "$1")
+	tap=$(grep -v '^test/faults/' <<<"$files") || true
+	faults=$(grep '^test/faults/' <<<"$files") || true
+}
+
 select_tests()
 {
 	local name
 	regress=$(names test/sql sql)
 	isolation=$(names test/specs spec)
-	tap=
+	tap='' faults=''
 	if [ -z "$TESTS$PROVE_TESTS" ]; then
-		tap=$(tap_files "")
+		split_tap ""
 		return
 	fi
 	for name in $TESTS; do
@@ -102,7 +111,7 @@ select_tests()
 	# shellcheck disable=SC2086
 	regress=$(wanted $regress) isolation=$(wanted $isolation)
 	[ -n "$TESTS" ] || regress=
-	[ -z "$PROVE_TESTS" ] || tap=$(tap_files "$PROVE_TESTS")
+	[ -z "$PROVE_TESTS" ] || split_tap "$PROVE_TESTS"
 }
 
 # --- running them -----------------------------------------------------------
@@ -111,7 +120,7 @@ build()
 {
 	local rc=0
 	og_build_install "$SRC" >"$OG_TMP/build.log" 2>&1 || rc=$?
-	report "$rc" "$OG_TMP/build.log" build
+	report "$rc" "$OG_TMP/build.log" "build${DEBUG_FAULTS:+ with faults}"
 	[ "$rc" -eq 0 ]
 }
 
@@ -198,6 +207,15 @@ run_tap()
 	done
 }
 
+# Those in test/faults need a library that can inject failures.
+run_fault_tests()
+{
+	[ -n "$faults" ] || return 0
+	og_as_user make -s -C "$SRC" PG_CONFIG="$OG_BIN/pg_config" clean
+	export DEBUG_FAULTS=1
+	build && run_tap "$faults"
+}
+
 run_server_suites()
 {
 	[ -n "$regress$isolation" ] || return 0
@@ -221,5 +239,6 @@ if build; then
 	check_version
 	run_server_suites
 	run_tap "$tap"
+	run_fault_tests
 fi
 finish

@@ -1,0 +1,94 @@
+# order_guard.enabled = off takes effect at once and hurts nobody; on again,
+# what happened meanwhile is made up for, also across restarts.
+use strict;
+use warnings;
+use OrderGuard;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = guarded_node('off');
+my $key = 0;
+
+# Sessions see a reload when they next wait for their client.
+sub turn
+{
+	my ($value, @sessions) = @_;
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET order_guard.enabled = $value");
+	$node->reload;
+	for my $session (@sessions)
+	{
+		$session->query('SELECT 1')
+		  while $session->query('SHOW order_guard.enabled') ne $value;
+	}
+	$node->poll_query_until('postgres',
+		"SELECT current_setting('order_guard.enabled') = '$value'");
+	return;
+}
+
+sub complete
+{
+	my ($what) = @_;
+	ok( scan_until($node, q{SELECT (SELECT count(*) FROM order_guard.tracked)
+			= (SELECT count(*) FROM orders)}), "$what: all orders are known");
+	is( $node->safe_psql('postgres', q{SELECT evidence->>'gap'
+			FROM order_guard.incident WHERE kind = 'coverage'
+			ORDER BY id DESC LIMIT 1}),
+		'order_guard.enabled was off', "$what: an incident");
+	ok( scan_until($node, q{SELECT bool_and(state = 'cleared')
+			FROM order_guard.incident WHERE kind = 'coverage'}),
+		"$what: it is over");
+	$node->safe_psql('postgres', 'DELETE FROM order_guard.incident');
+	return;
+}
+
+my $open = session($node);
+my $late = session($node);
+$_->query('BEGIN') for $open, $late;
+$open->query(q{INSERT INTO orders VALUES (101, 'SUBMITTED')});
+turn('off', $open, $late);
+scan($node);
+
+# Begun before, goes on without being noted.
+$open->query(q{INSERT INTO orders VALUES (102, 'SUBMITTED');
+	SAVEPOINT a; INSERT INTO orders VALUES (103, 'SUBMITTED');
+	ROLLBACK TO a; COMMIT});
+$late->query(q{INSERT INTO orders VALUES (104, 'SUBMITTED'); ROLLBACK});
+for my $sql (q{INSERT INTO orders VALUES (105, 'SUBMITTED')},
+	q{INSERT INTO orders VALUES (105, 'SUBMITTED')},
+	q{UPDATE orders SET status = 'SUBMITTED', amount = 1},
+	q{COPY orders FROM STDIN}, q{DELETE FROM orders WHERE id = 105},
+	q{INSERT INTO orders VALUES (106, 'SUBMITTED')})
+{
+	$node->psql('postgres', $sql . ($sql =~ /^COPY/ ? ";\n\\.\n" : ''));
+}
+is($open->errors, '', 'no errors');
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM order_guard._in_flight()'),
+	0, 'nothing in flight');
+scan($node);
+is( $node->safe_psql('postgres', q{SELECT (SELECT count(*)
+		FROM order_guard.attempt), (SELECT count(*)
+		FROM order_guard.incident)}), '0|0', 'nothing is written');
+turn('on', $open, $late);
+complete('on again');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM order_guard.attempt'),
+	0, 'what failed meanwhile is not known');
+is($node->safe_psql('postgres', 'SELECT string_agg(id::text, \' \' ORDER BY id)
+	FROM orders'), '101 102 106', 'what was done is done');
+
+# Off, and the server is started again before it is on.
+turn('off');
+scan($node);
+$node->safe_psql('postgres', q{INSERT INTO orders VALUES (201, 'SUBMITTED')});
+$node->safe_psql('postgres', 'ALTER SYSTEM SET order_guard.enabled = on');
+$_->quit for $open, $late;
+$node->restart('immediate');
+complete('on again with a restart');
+turn('off');
+$node->restart;
+$node->safe_psql('postgres', q{INSERT INTO orders VALUES (202, 'SUBMITTED')});
+scan($node);
+turn('on');
+complete('started while off');
+$node->stop('fast');
+done_testing();
