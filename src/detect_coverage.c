@@ -83,9 +83,10 @@ report(const OgWatch *watch, const char *gap)
 		incident.summary = psprintf("work on %s may have gone unseen: %s",
 									watch->name, gap);
 	else
-		incident.summary = psprintf("the watched table with OID %s was "
-									"dropped; order_guard.unwatch(%s) "
-									"forgets it", watch->name, watch->name);
+		incident.summary = psprintf("the watched table %s was dropped; "
+									"order_guard.watches shows the number "
+									"by which unwatch() forgets it",
+									watch->name);
 	og_incident_open(&incident);
 }
 

@@ -83,7 +83,8 @@ og_reason_text(const OgError *error)
 				return fill_message(error);
 			if (error->cause == OG_CAUSE_TERMINATED)
 				return pstrdup("the backend was told to end");
-			return pstrdup(error->sqlstate == ERRCODE_RAISE_EXCEPTION ?
+			/* RAISE, in a function or a trigger */
+			return pstrdup(error->message[0] ?
 						   "the application raised an error" :
 						   "the statement or its COMMIT failed");
 		case OG_CAUSE_CLIENT:

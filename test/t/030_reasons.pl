@@ -84,13 +84,13 @@ fails('a deferred foreign key', [
 		. 'violates foreign key constraint "lines_orders_fkey"', $silent_commit ],
 	"BEGIN; $insert INSERT INTO lines VALUES (1, -1); COMMIT;");
 fails('a deferred trigger',
-	[ 'error|OG001|the statement or its COMMIT failed', $silent_commit ],
+	[ 'error|OG001|the application raised an error', $silent_commit ],
 	"BEGIN; $insert INSERT INTO checked VALUES (1); COMMIT;");
 fails('statement_timeout',
 	'error|57014|canceling statement due to statement timeout',
 	"BEGIN; $insert SET LOCAL statement_timeout = 10;
 	 SELECT pg_sleep(100); COMMIT;");
-fails('raised in PL/pgSQL', 'error|P0001|the statement or its COMMIT failed',
+fails('raised in PL/pgSQL', 'error|P0001|the application raised an error',
 	"DO \$\$BEGIN $insert RAISE 'secret'; END\$\$");
 
 my $locker = session($node);
