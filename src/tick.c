@@ -179,6 +179,9 @@ steps(bool whole, OgTickResult *result)
 		CHECK_FOR_INTERRUPTS();
 		if (OidIsValid(watch->relation))
 		{
+			/* Told before it is closed: a sweep may take one step only. */
+			if (watch->sweep && !og_detect_coverage_open(watch))
+				step(og_detect_coverage, watch, result);
 			if (watch->sweep)
 				step(og_sweep_step, watch, result);
 			step(og_detect_stalled, watch, result);
