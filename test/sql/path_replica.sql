@@ -38,7 +38,7 @@ SELECT count(*) FROM order_guard.scan();
 SELECT kind, key, state, resolution FROM pr_incidents;
 
 -- dropped
-DROP TRIGGER "00_order_guard_insert" ON pr_orders;
+DROP TRIGGER "00_order_guard_change" ON pr_orders;
 SELECT count(*) FROM order_guard.scan();
 SELECT state, gap FROM pr_incidents WHERE kind = 'coverage';
 SELECT order_guard.watch('pr_orders', NULL) = :id AS same;

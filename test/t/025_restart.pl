@@ -64,9 +64,7 @@ is( incidents(),
 sql(q{ALTER TABLE orders DISABLE TRIGGER USER;
 	UPDATE orders SET status = 'PAID' WHERE id = 4;
 	ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_candidate";
-	ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_insert";
-	ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_update";
-	ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_delete";
+	ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_change";
 	ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_truncate";
 	DELETE FROM order_guard.tracked WHERE key IN ('4', '6')});
 sql(q{SELECT pg_terminate_backend(pid) FROM order_guard.stat_worker});
