@@ -84,9 +84,8 @@ report(const OgWatch *watch, const char *gap)
 									watch->name, gap);
 	else
 		incident.summary = psprintf("the watched table %s was dropped; "
-									"order_guard.watches shows the number "
-									"by which unwatch() forgets it",
-									watch->name);
+									"order_guard.unwatch(%u) forgets it",
+									watch->name, watch->listed);
 	og_incident_open(&incident);
 }
 
@@ -197,6 +196,7 @@ og_detect_coverage(OgWatch *watch)
 	{
 		/* It is closed; now look what came through meanwhile. */
 		save_coverage(watch, NULL);
+		watch->coverage = NULL;
 		og_watch_request_sweep(watch->id, "coverage was incomplete");
 		return;
 	}

@@ -227,7 +227,10 @@ void
 og_detect_stalled(OgWatch *watch)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	unsigned char storm[16];
 
+	og_incident_storm_hash("stalled", storm);
+	og_tracker_note_storm(watch->id, og_open_has(watch->id, "storm", storm));
 	while (judge_batch(watch, now))
 	{
 		if (GetCurrentTimestamp() > now + STEP)

@@ -12,7 +12,8 @@
  * takes every further order of its kind; later ones are incidents of their
  * own again, unless they come in such numbers that they would make a storm.
  * A storm is over when no order has joined, or was reported, for ten
- * naptimes, and, for kind stalled, no tracked order of the watch is overdue.
+ * naptimes, and, for kind stalled, at most a tenth of storm_threshold is left
+ * of it; the detector reports those anew.
  *
  * After a rollback or a restart the members are unknown.  Detectors of
  * states (stalled, uncommitted, prepared) then report all their orders
@@ -530,22 +531,27 @@ static bool
 end_storm(Storm *storm)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {INT8OID, TEXTOID};
+	static const Oid types[] = {INT8OID, TEXTOID, INT4OID};
 	Datum		args[] = {Int64GetDatum(storm->id),
-	CStringGetTextDatum(storm->kind)};
+		CStringGetTextDatum(storm->kind),
+	Int32GetDatum(Max(og_storm_threshold / 10, 1))};
 	bool		ended;
 
 	og_incident_plan(&plan,
 					 "WITH held AS (SELECT i.id FROM order_guard.incident i "
 					 "WHERE i.id = $1 AND i.state = 'open' AND ($2 <> "
-					 "'stalled' OR NOT EXISTS (SELECT FROM "
+					 "'stalled' OR $3 >= (SELECT count(*) FROM (SELECT FROM "
 					 "order_guard.tracked t WHERE t.watch = i.watch "
-					 "AND t.deadline < clock_timestamp())) "
+					 "AND t.deadline < clock_timestamp() AND NOT t.backlog "
+					 "AND NOT EXISTS (SELECT FROM order_guard.incident o "
+					 "WHERE o.watch = t.watch AND o.hash = t.hash "
+					 "AND o.kind = 'stalled' AND o.state = 'open') "
+					 "LIMIT $3 + 1) AS late)) "
 					 "FOR UPDATE OF i SKIP LOCKED) "
 					 "UPDATE order_guard.incident i SET state = 'cleared', "
 					 "closed_at = clock_timestamp(), resolution = 'it ebbed' "
 					 "FROM held WHERE i.id = held.id RETURNING "
-					 OG_EVENT_COLUMNS("i"), 2, types);
+					 OG_EVENT_COLUMNS("i"), 3, types);
 	SPI_execute_plan(plan, args, NULL, false, 0);
 	ended = SPI_processed > 0;
 	if (ended)

@@ -174,21 +174,27 @@ steps(bool whole, OgTickResult *result)
 	foreach(cell, og_watches)
 	{
 		OgWatch    *watch = lfirst(cell);
-		bool		incomplete = watch->sweep || watch->coverage;
+		bool		swept = false;
 
 		CHECK_FOR_INTERRUPTS();
+		/* First, so that a gap is told even if a sweep closes it at once. */
+		if (coverage || watch->sweep || watch->coverage ||
+			og_detect_coverage_open(watch))
+			step(og_detect_coverage, watch, result);
 		if (OidIsValid(watch->relation))
 		{
 			/* Told before it is closed: a sweep may take one step only. */
 			if (watch->sweep && !og_detect_coverage_open(watch))
 				step(og_detect_coverage, watch, result);
 			if (watch->sweep)
+			{
 				step(og_sweep_step, watch, result);
+				swept = watch->sweep == NULL;
+			}
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
-		if (coverage || incomplete || watch->failed ||
-			og_detect_coverage_open(watch))
+		if (swept || watch->failed)
 			step(og_detect_coverage, watch, result);
 		if (watch->error && watch->read && !watch->failed && !watch->busy)
 			step(og_detect_recovery, watch, result);

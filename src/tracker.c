@@ -27,6 +27,7 @@ typedef struct Queue
 	int32		watch;
 	uint64		backlog;		/* overdue ones that were there before */
 	uint64		broken;			/* ones whose row cannot be read */
+	bool		stormy;			/* a storm of stalled ones is open */
 	pairingheap *heap;
 } Queue;
 
@@ -94,6 +95,7 @@ find_queue(int watch)
 		MemoryContext old = MemoryContextSwitchTo(tracker_memory);
 
 		queue->backlog = queue->broken = 0;
+		queue->stormy = false;
 		queue->heap = pairingheap_allocate(compare_due, NULL);
 		MemoryContextSwitchTo(old);
 	}
@@ -364,6 +366,29 @@ uint64
 og_tracker_backlog(int watch)
 {
 	return find_queue(watch)->backlog;
+}
+
+/*
+ * og_tracker_note_storm
+ *		Is there a storm?  When it is over, what it left is looked at.
+ */
+void
+og_tracker_note_storm(int watch, bool stormy)
+{
+	Queue	   *queue = find_queue(watch);
+	ListCell   *cell;
+
+	if (queue->stormy && !stormy)
+	{
+		foreach(cell, og_tracker_all(watch))
+		{
+			OgTracked  *tracked = lfirst(cell);
+
+			if (tracked->overdue && !tracked->backlog)
+				og_tracker_schedule(tracked, 0);
+		}
+	}
+	queue->stormy = stormy;
 }
 
 /* How many orders of a watch have rows that cannot be read? */

@@ -57,6 +57,7 @@ extern List *og_tracker_due(int watch, TimestampTz now, int max);
 extern List *og_tracker_all(int watch);
 extern uint64 og_tracker_backlog(int watch);
 extern uint64 og_tracker_broken(int watch);
+extern void og_tracker_note_storm(int watch, bool stormy);
 extern bool og_tracker_overflowed(void);
 
 #endif							/* OG_TRACKER_H */

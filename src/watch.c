@@ -31,7 +31,7 @@ static OgPlan load_plan = {
 	"s.sweep, s.sweep_leaf, s.sweep_block, s.coverage, "
 	"quote_ident(c.relname), (SELECT format_type(a.atttypid, a.atttypmod) "
 	"FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum > 0 "
-	"AND a.attname = w.token), w.created_at, s.last_error "
+	"AND a.attname = w.token), w.created_at, s.last_error, w.relation::oid "
 	"FROM order_guard.watch w "
 	"LEFT JOIN order_guard.watch_state s ON s.watch = w.id "
 	"LEFT JOIN pg_class c ON c.oid = w.relation "
@@ -108,6 +108,7 @@ make_watch(int row)
 	watch->token_type = og_query_text(row, 21);
 	watch->created = DatumGetTimestampTz(og_query_datum(row, 22));
 	watch->error = og_query_text(row, 23);
+	watch->listed = DatumGetObjectId(og_query_datum(row, 24));
 	return watch;
 }
 

@@ -26,6 +26,7 @@ typedef struct OgWatch
 {
 	int			id;
 	Oid			relation;		/* InvalidOid: it was dropped */
+	Oid			listed;			/* its Oid, even if it was dropped */
 	Oid			owner;
 	TimestampTz created;		/* what ended before is another watch's */
 	char		kind;			/* relkind */
