@@ -23,6 +23,7 @@
 #include "fault.h"
 #include "moves.h"
 #include "open.h"
+#include "quarantine.h"
 #include "query.h"
 #include "tracker.h"
 #include "verdict.h"
@@ -315,6 +316,9 @@ apply_committed(OgXact *xact)
 	LastImage  *image;
 	ListCell   *cell;
 
+	if (OG_FAULT("drain-poison") &&
+		strcmp(xact->session->application, "poison") == 0)
+		elog(ERROR, "poison");
 	hash_seq_init(&scan, images);
 	while ((image = hash_seq_search(&scan)) != NULL)
 	{
@@ -432,12 +436,23 @@ compare_commits(const ListCell *a, const ListCell *b)
 	return lsn < other ? -1 : lsn > other;
 }
 
+/* Careful: an error of one of them leaves the others working. */
+static bool
+try(void (*apply) (OgXact *), OgXact *xact, bool careful)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (careful)
+		return og_quarantine_try(apply, xact);
+	apply(xact);
+	return true;
+}
+
 /*
  * What committed, in the order of the commits: several sessions may have
  * worked on one order.
  */
 static void
-apply_all(List *committed)
+apply_all(List *committed, bool careful)
 {
 	XLogRecPtr	newest = applied_lsn;
 	ListCell   *cell;
@@ -447,8 +462,7 @@ apply_all(List *committed)
 	{
 		OgXact	   *xact = lfirst(cell);
 
-		CHECK_FOR_INTERRUPTS();
-		apply_committed(xact);
+		try(apply_committed, xact, careful);
 		if (xact->end)
 			newest = Max(newest, xact->end->lsn);
 	}
@@ -471,13 +485,24 @@ check_gaps(OgReading *reading)
 	seen_corrupt = corrupt;
 }
 
+/* What did not come about, or may not have. */
+static void
+apply_attempts(OgXact *xact)
+{
+	og_moves_mark(xact);
+	og_attempts_write(xact);
+	if (xact->outcome == OG_UNKNOWN)
+		examine_rows(xact);
+}
+
 /*
  * og_drain_run
  *		Writes the effects of all that has ended.  Returns the number of
- *		records that are done with.  SPI is connected.
+ *		records that are done with.  SPI is connected.  "careful" after an
+ *		error: see quarantine.c.
  */
 uint64
-og_drain_run(OgReading *reading)
+og_drain_run(OgReading *reading, bool careful)
 {
 	bool		effects = false;
 	uint64		records = 0;
@@ -491,20 +516,16 @@ og_drain_run(OgReading *reading)
 	{
 		OgXact	   *xact = lfirst(cell);
 
-		CHECK_FOR_INTERRUPTS();
 		if (xact->keep)
 			continue;
 		records += xact->records;
-		og_moves_mark(xact);
-		og_attempts_write(xact);
-		if (xact->outcome == OG_COMMITTED)
+		if (try(apply_attempts, xact, careful) &&
+			xact->outcome == OG_COMMITTED)
 			committed = lappend(committed, xact);
-		else if (xact->outcome == OG_UNKNOWN)
-			examine_rows(xact);
 		effects |= xact->rows != NIL || xact->bulk != NIL ||
 			xact->failures != NIL;
 	}
-	apply_all(committed);
+	apply_all(committed, careful);
 	check_gaps(reading);
 	if (effects)
 		save_position(reading);

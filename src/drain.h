@@ -8,7 +8,7 @@
 #include "reader.h"
 
 extern void og_drain_start(void);
-extern uint64 og_drain_run(OgReading *reading);
+extern uint64 og_drain_run(OgReading *reading, bool careful);
 extern void og_drain_consume(OgReading *reading);
 
 #endif							/* OG_DRAIN_H */

@@ -27,6 +27,7 @@
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
+#include "quarantine.h"
 #include "query.h"
 #include "settings.h"
 #include "tick.h"
@@ -120,17 +121,43 @@ load(OgTickResult *result)
 }
 
 static void
-drain(OgTickResult *result)
+drain(OgTickResult *result, bool careful)
 {
 	OgReading  *reading;
 
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	reading = og_reader_read(MyDatabaseId);
-	result->drained = og_drain_run(reading);
+	result->drained = og_drain_run(reading, careful);
 	og_tracker_save();
 	finish(result);
 	og_drain_consume(reading);
+}
+
+/* If one transaction of the journal makes an error, the others go on. */
+static void
+try_drain(OgTickResult *result)
+{
+	volatile bool failed = false;
+
+	PG_TRY();
+	{
+		drain(result, false);
+	}
+	PG_CATCH();
+	{
+		if (!og_quarantine_may_help())
+			PG_RE_THROW();
+		MemoryContextSwitchTo(tick_memory);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		failed = true;
+	}
+	PG_END_TRY();
+	if (!failed)
+		return;
+	og_tick_start();
+	drain(result, true);
 }
 
 /* Runs one step for one watch; an error is noted on the watch. */
@@ -282,7 +309,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	if (!notice_switch(result))
 		return;
 	load(result);
-	drain(result);
+	try_drain(result);
 	steps(whole, result);
 	begin();
 	MemoryContextSwitchTo(tick_memory);
