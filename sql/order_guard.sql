@@ -318,7 +318,13 @@ WITH work AS MATERIALIZED (
 		f.operation, f.old_status, f.new_status, f.token, f.amount,
 		f.customer, f.part, f.pid, f.backend_start, f.xact_start, f.rows
 	FROM order_guard._in_flight() f
+	-- anybody can make a trigger that names somebody else's watch
 	LEFT JOIN order_guard.watch w ON w.id = f.watch
+		AND (f.relation IS NULL OR w.relation = f.relation
+			OR w.relation IN (SELECT p.relid
+				FROM pg_partition_ancestors(f.relation::regclass) p)
+			OR f.relation IN (SELECT p.relid
+				FROM pg_partition_ancestors(w.relation) p))
 	UNION ALL
 	SELECT x.relation, x.key, x.operation, x.status, NULL, x.token, x.amount,
 		x.customer, 'waits', x.pid, NULL, NULL, 1
@@ -782,7 +788,12 @@ BEGIN
 			f.key, f.old_status, f.new_status, f.amount, f.customer, f.rows,
 			f.xact_start, f.open_threshold, f.at
 		FROM order_guard._in_flight_suspect() f
-		LEFT JOIN order_guard.watch w ON w.id = f.watch
+		JOIN order_guard.watch w ON w.id = f.watch
+			AND (f.relation IS NULL OR w.relation = f.relation
+				OR w.relation IN (SELECT p.relid
+					FROM pg_partition_ancestors(f.relation::regclass) p)
+				OR f.relation IN (SELECT p.relid
+					FROM pg_partition_ancestors(w.relation) p))
 		WHERE f.part <> 'refused'
 		UNION ALL
 		SELECT x.pid, x.watch, x.relation, x.key, x.status, NULL, x.amount,

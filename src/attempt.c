@@ -61,6 +61,10 @@ static uint64 ring[RING];		/* contents of candidates, by number */
 static uint32 xact_number = 0;
 static uint32 statement_number = 0;
 static int	statement_level = 0;
+
+/* The innermost of the statements that run; NULL: none. */
+OgStatement *og_attempt_running = NULL;
+
 static char prepare_gid[OG_GID_SIZE];
 
 /* The last error of the current statement. */
@@ -163,15 +167,16 @@ og_attempt_admit(void)
 	return xact.rows < og_max_rows;
 }
 
-/* The counter of a watch for rows past the limit, or NULL. */
+/* The counter for rows past the limit, or NULL. */
 static OgBulkRecord *
-find_bulk(uint32 watch)
+find_bulk(uint32 watch, Oid relation)
 {
 	OgBulkRecord record = {0};
 	uint32		keep = reserve();
 
 	for (int i = 0; i < xact.nbulk; i++)
-		if (xact.bulk[i]->watch == watch)
+		if (xact.bulk[i]->watch == watch &&
+			xact.bulk[i]->relation == relation)
 			return xact.bulk[i];
 	if (xact.nbulk == MAX_BULK ||
 		GetCurrentTransactionNestLevel() > MAX_DEPTH ||
@@ -187,31 +192,31 @@ find_bulk(uint32 watch)
 	record.head.xact = xact_number;
 	record.head.subxact = GetCurrentSubTransactionId();
 	record.watch = watch;
+	record.relation = relation;
 	record.xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
 	xact.deepest = Max(xact.deepest, record.head.subxact);
 	return xact.bulk[xact.nbulk++] = og_journal_append(&record.head);
 }
 
-/*
- * og_attempt_itemise
- *		Is the row that is being changed to be noted by itself?  If not, it
- *		is counted.
- */
+/* Is the row that is being changed to be noted by itself? */
 bool
-og_attempt_itemise(uint32 watch)
+og_attempt_queue(void)
 {
-	OgBulkRecord *bulk;
+	if (xact.queued >= og_max_rows)
+		return false;
+	xact.queued++;
+	return true;
+}
 
-	if (xact.queued < og_max_rows)
-	{
-		xact.queued++;
-		return true;
-	}
-	bulk = find_bulk(watch);
+/* If not, it is counted, for the table that og_target_root() tells. */
+void
+og_attempt_count(uint32 watch, Oid relation)
+{
+	OgBulkRecord *bulk = find_bulk(watch, relation);
+
 	if (bulk)
 		pg_atomic_write_u64(&bulk->rows,
 							pg_atomic_read_u64(&bulk->rows) + 1);
-	return false;
 }
 
 /* A row that had been let through turned out to be nothing of interest. */
@@ -367,7 +372,8 @@ og_attempt_expect(QueryDesc *query)
  *		and around ExecutorFinish, which belongs to the same statement.
  */
 void
-og_attempt_enter(OgStatement *statement, QueryDesc *query, bool starts)
+og_attempt_enter(OgStatement *statement, QueryDesc *query, Node *utility,
+				 bool starts)
 {
 	if (statement_level == 0 && starts)
 	{
@@ -387,7 +393,11 @@ og_attempt_enter(OgStatement *statement, QueryDesc *query, bool starts)
 		target_watch = og_target.watch;
 	}
 	statement->query = query;
+	statement->utility = utility;
 	statement->level = statement_level;
+	statement->watch = 0;
+	statement->outer = og_attempt_running;
+	og_attempt_running = statement;
 	statement->callback.callback = error_callback;
 	statement->callback.arg = statement;
 	statement->callback.previous = error_context_stack;
@@ -398,6 +408,7 @@ void
 og_attempt_leave(OgStatement *statement, bool failed)
 {
 	statement_level = statement->level - 1;
+	og_attempt_running = statement->outer;
 	if (failed)
 		return;
 	error_context_stack = statement->callback.previous;

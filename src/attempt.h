@@ -14,7 +14,8 @@ extern void og_attempt_init(void);
 
 /* capture */
 extern bool og_attempt_active(void);
-extern bool og_attempt_itemise(uint32 watch);
+extern bool og_attempt_queue(void);
+extern void og_attempt_count(uint32 watch, Oid relation);
 extern void og_attempt_unitemise(void);
 extern bool og_attempt_admit(void);
 extern bool og_attempt_write(OgRecord *record);
@@ -27,11 +28,17 @@ typedef struct OgStatement
 {
 	ErrorContextCallback callback;
 	QueryDesc  *query;			/* NULL: a utility statement */
+	Node	   *utility;		/* NULL: a query */
 	int			level;
+	uint32		watch;			/* what it has been found to write to */
+	Oid			relation;
+	struct OgStatement *outer;
 } OgStatement;
 
+extern OgStatement *og_attempt_running;
+
 extern void og_attempt_enter(OgStatement *statement, QueryDesc *query,
-							 bool starts);
+							 Node *utility, bool starts);
 extern void og_attempt_leave(OgStatement *statement, bool failed);
 extern void og_attempt_expect(QueryDesc *query);
 extern void og_attempt_say_rollback(void);

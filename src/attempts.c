@@ -377,7 +377,10 @@ og_attempts_write(OgXact *xact)
 	{
 		OgBulkRecord *bulk = lfirst(cell);
 		Draft		draft = {bulk->watch, InvalidOid, '?'};
+		OgWatch    *watch = og_watch_find(bulk->watch);
 
+		if (watch == NULL || !og_watch_counts(watch, bulk->relation))
+			continue;
 		draft.end = end_of(xact);
 		draft.rows = pg_atomic_read_u64(&bulk->rows);
 		write_draft(xact, &draft);

@@ -49,11 +49,23 @@ typedef struct Column
 	Oid			type;
 } Column;
 
-/* What the triggers of one relation are to note. */
-struct OgCaptured
+/* A relation with triggers, and how often it has changed. */
+typedef struct Changed
 {
 	Oid			relation;		/* hash key */
-	bool		valid;
+	uint32		times;
+} Changed;
+
+/*
+ * What a trigger is to note.  Anybody with the right to make a trigger can
+ * make one that says something else than the watch's own on that relation.
+ */
+struct OgCaptured
+{
+	Oid			trigger;		/* hash key */
+	Oid			relation;
+	const Changed *changed;
+	uint32		as_of;			/* changed->times */
 	bool		every_change;	/* not all columns have found room */
 	uint32		watch;
 	int			ncolumns;
@@ -76,7 +88,8 @@ typedef struct Draft
 /* order_guard.capture(), when it was called in this backend. */
 Oid			og_capture_function = InvalidOid;
 
-static HTAB *captured_relations = NULL;
+static HTAB *captured_triggers = NULL;
+static HTAB *changes = NULL;
 static Draft draft;
 
 PG_FUNCTION_INFO_V1(og_capture_trigger);
@@ -85,18 +98,30 @@ static void
 forget_relation(Datum arg, Oid relation)
 {
 	HASH_SEQ_STATUS scan;
-	OgCaptured *entry;
+	Changed    *entry;
 
 	if (OidIsValid(relation))
 	{
-		entry = hash_search(captured_relations, &relation, HASH_FIND, NULL);
+		entry = hash_search(changes, &relation, HASH_FIND, NULL);
 		if (entry)
-			entry->valid = false;
+			entry->times++;
 		return;
 	}
-	hash_seq_init(&scan, captured_relations);
+	hash_seq_init(&scan, changes);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		entry->valid = false;
+		entry->times++;
+}
+
+static HTAB *
+make_table(const char *name, Size size)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(Oid);
+	control.entrysize = size;
+	control.hcxt = TopMemoryContext;
+	return hash_create(name, 64, &control,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /*
@@ -106,14 +131,9 @@ forget_relation(Datum arg, Oid relation)
 void
 og_capture_init(void)
 {
-	HASHCTL		control = {0};
-
-	control.keysize = sizeof(Oid);
-	control.entrysize = sizeof(OgCaptured);
-	control.hcxt = TopMemoryContext;
-	captured_relations = hash_create("order_guard captured relations", 64,
-									 &control,
-									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	captured_triggers = make_table("order_guard captured triggers",
+								   sizeof(OgCaptured));
+	changes = make_table("order_guard changed relations", sizeof(Changed));
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 }
 
@@ -157,6 +177,15 @@ describe_column(Column *column, Relation relation, char role, int attnum)
 static void
 describe(OgCaptured *entry, Relation relation, const Trigger *trigger)
 {
+	Oid			id = RelationGetRelid(relation);
+	bool		found;
+	Changed    *changed = hash_search(changes, &id, HASH_ENTER, &found);
+
+	if (!found)
+		changed->times = 0;
+	entry->relation = id;
+	entry->changed = changed;
+	entry->as_of = changed->times;
 	entry->watch = og_columns_watch(trigger);
 	entry->ncolumns = 0;
 	entry->every_change = false;
@@ -179,27 +208,35 @@ describe(OgCaptured *entry, Relation relation, const Trigger *trigger)
 								name.role, attnum);
 		}
 	}
-	entry->valid = true;
+}
+
+static bool
+is_valid(const OgCaptured *entry)
+{
+	return entry->changed && entry->as_of == entry->changed->times;
 }
 
 /*
  * og_capture_find
- *		What is to be noted of a relation; "trigger" is any of ours on it.
- *		Valid as long as the relation is locked.
+ *		What is to be noted by a trigger.  Valid as long as the relation is
+ *		locked.
  */
 const OgCaptured *
 og_capture_find(Relation relation, const Trigger *trigger)
 {
-	static OgCaptured *last = NULL; /* entries stay where they are */
-	Oid			id = RelationGetRelid(relation);
+	static OgCaptured *recent[8];	/* entries stay where they are */
+	OgCaptured **last = &recent[trigger->tgoid % lengthof(recent)];
 	bool		found;
 
-	if (last && last->relation == id && last->valid)
-		return last;
-	last = hash_search(captured_relations, &id, HASH_ENTER, &found);
-	if (!found || !last->valid)
-		describe(last, relation, trigger);
-	return last;
+	if (*last && (*last)->trigger == trigger->tgoid && is_valid(*last))
+		return *last;
+	*last = hash_search(captured_triggers, &trigger->tgoid, HASH_ENTER,
+						&found);
+	if (!found)
+		(*last)->changed = NULL;
+	if (!is_valid(*last))
+		describe(*last, relation, trigger);
+	return *last;
 }
 
 static bool

@@ -26,6 +26,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "nodes/primnodes.h"
+#include "replication/logicalworker.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -34,10 +35,13 @@
 #include "capture.h"
 #include "columns.h"
 #include "condition.h"
+#include "target.h"
 
 typedef struct Condition
 {
-	Oid			relation;		/* hash key */
+	Oid			trigger;		/* hash key */
+	Oid			relation;
+	Oid			root;			/* its topmost table, when it was needed */
 	uint32		watch;
 	char	   *text;			/* pg_trigger.tgqual that names this watch */
 	const OgCaptured *captured;
@@ -49,10 +53,25 @@ static Oid	itemising = InvalidOid; /* the function, when it was called */
 
 PG_FUNCTION_INFO_V1(og_condition_itemising);
 
+/*
+ * Anybody may call the function: what is counted has to be of a statement
+ * that writes to a table with such a trigger.  Logical replication knows of
+ * no statements.
+ */
 static bool
 itemise(uint32 watch)
 {
-	return og_attempt_active() && og_attempt_itemise(watch);
+	Oid			relation;
+
+	if (!og_attempt_active())
+		return false;
+	if (og_attempt_queue())
+		return true;
+	relation = og_target_of_watch(watch);
+	if (OidIsValid(relation) ||
+		(og_attempt_running == NULL && IsLogicalWorker()))
+		og_attempt_count(watch, relation);
+	return false;
 }
 
 /*
@@ -63,7 +82,7 @@ Datum
 og_condition_itemising(PG_FUNCTION_ARGS)
 {
 	itemising = fcinfo->flinfo->fn_oid;
-	/* Anybody may call it; 0 stands for all watches in the worker. */
+	/* 0 stands for all watches in the worker. */
 	PG_RETURN_BOOL(PG_GETARG_INT32(0) <= 0 ||
 				   itemise(PG_GETARG_INT32(0)));
 }
@@ -75,9 +94,15 @@ evaluate(ExprState *state, ExprContext *context, bool *isnull)
 	Condition  *condition = (Condition *) ((char *) state -
 										   offsetof(Condition, state));
 
-	if (itemise(condition->watch))
+	if (og_attempt_active() && og_attempt_queue())
 		og_capture_row(condition->captured, context->ecxt_innertuple,
 					   context->ecxt_outertuple);
+	else if (og_attempt_active())
+	{
+		if (!OidIsValid(condition->root))
+			condition->root = og_target_root(condition->relation);
+		og_attempt_count(condition->watch, condition->root);
+	}
 	*isnull = false;
 	return BoolGetDatum(false);
 }
@@ -99,10 +124,10 @@ og_condition_init(void)
 }
 
 static Condition *
-find_condition(Oid relation)
+find_condition(Oid trigger)
 {
 	bool		found;
-	Condition  *condition = hash_search(conditions, &relation, HASH_ENTER,
+	Condition  *condition = hash_search(conditions, &trigger, HASH_ENTER,
 										&found);
 
 	if (!found)
@@ -138,9 +163,10 @@ fits(Condition *condition, const Trigger *trigger)
 	char	   *text;
 	uint32		watch;
 
-	if (condition->text && strcmp(condition->text, trigger->tgqual) == 0)
-		return true;
 	watch = og_columns_watch(trigger);
+	if (condition->text && condition->watch == watch &&
+		strcmp(condition->text, trigger->tgqual) == 0)
+		return true;
 	if (!says_itemising(trigger->tgqual, watch))
 		return false;
 	text = MemoryContextStrdup(TopMemoryContext, trigger->tgqual);
@@ -156,7 +182,7 @@ prepare(ResultRelInfo *info)
 {
 	TriggerDesc *triggers = info->ri_TrigDesc;
 	Relation	relation = info->ri_RelationDesc;
-	Condition  *condition = NULL;
+	Condition  *condition;
 
 	/* A partitioned table has the events of its partitions, never its own. */
 	if (triggers == NULL || relation->rd_rel->relkind != RELKIND_RELATION)
@@ -170,11 +196,9 @@ prepare(ResultRelInfo *info)
 			!TRIGGER_FOR_AFTER(trigger->tgtype) ||
 			info->ri_TrigWhenExprs[i] != NULL)
 			continue;
-		if (condition == NULL)
-		{
-			condition = find_condition(RelationGetRelid(relation));
-			condition->captured = og_capture_find(relation, trigger);
-		}
+		condition = find_condition(trigger->tgoid);
+		condition->relation = RelationGetRelid(relation);
+		condition->captured = og_capture_find(relation, trigger);
 		if (fits(condition, trigger))
 			info->ri_TrigWhenExprs[i] = &condition->state;
 	}

@@ -308,13 +308,28 @@ find_last_images(OgXact *xact)
 	return images;
 }
 
+/* Rows were counted only: the table has them. */
+static void
+sweep_bulk(OgXact *xact)
+{
+	ListCell   *cell;
+
+	foreach(cell, xact->bulk)
+	{
+		OgBulkRecord *bulk = lfirst(cell);
+		OgWatch    *watch = og_watch_find(bulk->watch);
+
+		if (watch && og_watch_counts(watch, bulk->relation))
+			og_watch_request_sweep(watch->id, "bulk");
+	}
+}
+
 static void
 apply_committed(OgXact *xact)
 {
 	HTAB	   *images = find_last_images(xact);
 	HASH_SEQ_STATUS scan;
 	LastImage  *image;
-	ListCell   *cell;
 
 	if (OG_FAULT("drain-poison") &&
 		strcmp(xact->session->application, "poison") == 0)
@@ -329,8 +344,7 @@ apply_committed(OgXact *xact)
 			apply_row(watch, xact, image->row, image->changed);
 	}
 	hash_destroy(images);
-	foreach(cell, xact->bulk)
-		og_watch_request_sweep(((OgBulkRecord *) lfirst(cell))->watch, "bulk");
+	sweep_bulk(xact);
 	if (xact->end && (xact->end->head.flags & OG_OUTCOME_INCOMPLETE))
 		og_watch_request_sweep(0, "journal full");
 }
@@ -351,8 +365,7 @@ examine_rows(OgXact *xact)
 			og_watch_covers(watch, row->record->relation))
 			examine(watch, row->record, true);
 	}
-	foreach(cell, xact->bulk)
-		og_watch_request_sweep(((OgBulkRecord *) lfirst(cell))->watch, "bulk");
+	sweep_bulk(xact);
 }
 
 /* ------------------------------------------------------------------------

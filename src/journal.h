@@ -172,12 +172,12 @@ typedef struct OgEndRecord
 #define OG_END_LENGTH	MAXALIGN(offsetof(OgEndRecord, gid))
 #define OG_END_MAX		MAXALIGN(sizeof(OgEndRecord))
 
-/* Written once per watch and transaction; the counters change in place. */
+/* Written once per watch, relation and transaction; the counters change in place. */
 typedef struct OgBulkRecord
 {
 	OgRecord	head;			/* its crc ends before the counters */
 	uint32		watch;
-	Oid			relation;
+	Oid			relation;		/* its topmost table; 0: replication */
 	uint64		xid;
 	pg_atomic_uint64 rows;		/* writer: the backend; readers: anybody */
 } OgBulkRecord;

@@ -51,7 +51,7 @@ add_watch(List *watches, uint32 id, Oid relation)
 {
 	OgWatch    *watch = og_watch_find(id);
 
-	if (watch && og_watch_covers(watch, relation))
+	if (watch && og_watch_counts(watch, relation))
 		return list_append_unique_int(watches, watch->id);
 	return watches;
 }

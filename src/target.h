@@ -17,5 +17,7 @@ typedef struct OgTarget
 extern OgTarget og_target;
 
 extern bool og_target_find(QueryDesc *query, bool starts);
+extern Oid og_target_root(Oid relation);
+extern Oid og_target_of_watch(uint32 watch);
 
 #endif							/* OG_TARGET_H */

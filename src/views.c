@@ -228,6 +228,8 @@ put_bulk(ReturnSetInfo *result, OgXact *xact, OgBulkRecord *bulk)
 	values[0] = Int64GetDatum((int64) xact->key.session);
 	values[1] = Int64GetDatum((int64) xact->key.xact);
 	values[2] = Int32GetDatum(bulk->watch);
+	nulls[3] = !OidIsValid(bulk->relation);
+	values[3] = ObjectIdGetDatum(bulk->relation);
 	values[12] = CStringGetTextDatum("holds");
 	values[13] = Int32GetDatum(xact->session->pid);
 	values[14] = TimestampTzGetDatum(xact->session->backend_start);
@@ -303,11 +305,15 @@ put_xact(ReturnSetInfo *result, OgXact *xact, HTAB *net, bool idle)
 	}
 	foreach(cell, rows)
 		put_net(result, xact, lfirst(cell));
-	/* Which of its tables were filled in bulk is seen with the last row's. */
-	if (!visible)
-		return;
 	foreach(cell, xact->bulk)
-		put_bulk(result, xact, lfirst(cell));
+	{
+		OgBulkRecord *bulk = lfirst(cell);
+
+		/* If replication cannot tell its table, by the last row's. */
+		if (OidIsValid(bulk->relation) ?
+			og_views_may_see(bulk->relation) : visible)
+			put_bulk(result, xact, bulk);
+	}
 }
 
 static bool

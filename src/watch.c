@@ -180,6 +180,20 @@ og_watch_covers(const OgWatch *watch, Oid relation)
 		list_member_oid(get_partition_ancestors(relation), watch->relation);
 }
 
+/*
+ * og_watch_counts
+ *		May rows that were counted for this table be the watch's?  It is the
+ *		topmost one, or not known.
+ */
+bool
+og_watch_counts(const OgWatch *watch, Oid relation)
+{
+	return !OidIsValid(relation) || og_watch_covers(watch, relation) ||
+		(OidIsValid(watch->relation) &&
+		 get_rel_relispartition(watch->relation) &&
+		 list_member_oid(get_partition_ancestors(watch->relation), relation));
+}
+
 /* What a status allows, or NULL if it has no deadline. */
 const OgDeadline *
 og_watch_deadline(const OgWatch *watch, const char *status)

@@ -67,6 +67,7 @@ extern List *og_watches;
 extern void og_watch_load_all(void);
 extern OgWatch *og_watch_find(int id);
 extern bool og_watch_covers(const OgWatch *watch, Oid relation);
+extern bool og_watch_counts(const OgWatch *watch, Oid relation);
 extern const OgDeadline *og_watch_deadline(const OgWatch *watch,
 										   const char *status);
 extern void og_watch_request_sweep(int id, const char *reason);

@@ -4,6 +4,8 @@ CREATE ROLE og_forger;
 CREATE SCHEMA forged AUTHORIZATION og_forger;
 SET ROLE og_forger;
 CREATE TABLE forged.orders (id integer, t text);
+CREATE FUNCTION forged.run(statement text) RETURNS void
+LANGUAGE plpgsql AS 'BEGIN EXECUTE statement; END';
 -- more values than a record has room for
 DO $$
 BEGIN
@@ -36,5 +38,61 @@ WHERE order_guard._itemising(0) OR order_guard._itemising(-1);
 RESET ROLE;
 SELECT count(*) FROM order_guard.scan();
 SELECT count(*) FROM order_guard.watch_state WHERE sweep IS NOT NULL;
+
+-- rows that were counted for a table to which nobody wrote
+CREATE TABLE victims (id integer PRIMARY KEY, status text);
+SELECT order_guard.watch('victims', 'status', '{"PAYING": "1 h"}') AS id
+\gset
+SELECT count(*) FROM order_guard.scan();
+SELECT last_sweep FROM order_guard.watch_state WHERE watch = :id \gset
+SET ROLE og_forger;
+CREATE OR REPLACE TRIGGER "00_order_guard_forged" AFTER INSERT OR UPDATE
+	OR DELETE ON forged.orders FOR EACH ROW EXECUTE FUNCTION
+	order_guard.capture();
+BEGIN;
+SELECT count(*) FILTER (WHERE order_guard._itemising(:id))
+FROM generate_series(1, 3000);
+INSERT INTO forged.orders SELECT i FROM generate_series(1, 3000) i
+WHERE order_guard._itemising(:id) IS NOT NULL;
+ROLLBACK;
+BEGIN;
+SELECT count(*) FILTER (WHERE order_guard._itemising(:id))
+FROM generate_series(1, 3000);
+COMMIT;
+-- by a statement that writes to a table whose trigger says so
+SELECT forged.run(format(
+	'CREATE OR REPLACE TRIGGER "00_order_guard_forged" AFTER INSERT'
+	' ON forged.orders FOR EACH ROW WHEN (order_guard._itemising(%s))'
+	' EXECUTE FUNCTION order_guard.capture(%1$L, ''k1 id, s2 t'')', :id));
+INSERT INTO forged.orders SELECT i, 'PAYING' FROM generate_series(1, 3000) i;
+BEGIN;
+INSERT INTO forged.orders SELECT i, 'PAYING' FROM generate_series(1, 3000) i;
+RESET ROLE;
+SELECT relation, key IS NULL AS counted, count(*) FROM order_guard.in_flight
+GROUP BY 1, 2 ORDER BY 1, 2;
+ROLLBACK;
+RESET ROLE;
+SELECT count(*) FROM order_guard.scan();
+SELECT count(*) FROM order_guard.attempt WHERE watch = :id;
+SELECT sweep, last_sweep = :'last_sweep' AS not_swept
+FROM order_guard.watch_state WHERE watch = :id;
+SELECT count(*) FROM order_guard.tracked WHERE watch = :id;
+
+-- a trigger on the table itself, that is to take the place of the watch's
+GRANT TRIGGER, INSERT ON victims TO og_forger;
+SET ROLE og_forger;
+SELECT forged.run(format('CREATE TRIGGER "0000" AFTER INSERT ON victims'
+	' FOR EACH ROW WHEN (order_guard._itemising(%s)) EXECUTE FUNCTION'
+	' order_guard.capture(''0'')', :id));
+CREATE TRIGGER "000" BEFORE INSERT ON victims FOR EACH ROW
+	EXECUTE FUNCTION order_guard.capture('0');
+INSERT INTO victims VALUES (1, 'PAYING');
+INSERT INTO victims VALUES (2, 'PAYING');
+INSERT INTO victims VALUES (3, 'PAYING');
+RESET ROLE;
+SELECT count(*) FROM order_guard.scan();
+SELECT key, status FROM order_guard.tracked WHERE watch = :id ORDER BY key;
+SELECT order_guard.unwatch('victims');
+DROP TABLE victims;
 DROP SCHEMA forged CASCADE;
 DROP ROLE og_forger;
