@@ -1531,6 +1531,13 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Write deadlines as {"PAYING": "15 min"}.';
 	END IF;
+	IF EXISTS (SELECT FROM unnest(terminal || ARRAY(
+		SELECT jsonb_object_keys(deadlines))) s WHERE octet_length(s) > 200)
+	THEN
+		RAISE EXCEPTION 'a status is longer than 200 bytes'
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Watch an expression that gives it a short name.';
+	END IF;
 	FOR d IN SELECT e.key, e.value FROM jsonb_each(deadlines) e LOOP
 		PERFORM order_guard._check_deadline(d.key, d.value);
 		IF d.key = ANY (terminal) THEN

@@ -62,6 +62,11 @@ SELECT pg_temp.try($$SELECT order_guard.watch('we.orders', 'phase',
 	'{"01": "1 min"}')$$);
 SELECT pg_temp.try($$SELECT order_guard.watch('we.orders', 'done',
 	'{"f": "1 min"}')$$);
+SELECT pg_temp.try(format('SELECT order_guard.watch(%L, %L, %L)',
+	'we.orders', 'client_ref', jsonb_build_object(repeat(s, n), '1 min')))
+FROM (VALUES ('x', 201), ('y', 300)) v (s, n);
+SELECT pg_temp.try(format('SELECT order_guard.watch(%L, %L, terminal => %L)',
+	'we.orders', 'client_ref', ARRAY[repeat('x', 201)]));
 SELECT pg_temp.try($$SELECT order_guard.watch('we.orders', 'status',
 	terminal => '{NULL}')$$);
 SELECT pg_temp.try($$SELECT order_guard.watch('we.orders', 'status',
