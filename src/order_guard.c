@@ -18,6 +18,7 @@
 #include "capture.h"
 #include "compat.h"
 #include "condition.h"
+#include "drop.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
@@ -69,7 +70,7 @@ executor_run(OG_EXECUTOR_RUN_ARGS)
 {
 	OgStatement statement;
 
-	og_attempt_enter(&statement, query, true);
+	og_attempt_enter(&statement, query, NULL, true);
 	PG_TRY();
 	{
 		if (previous_executor_run)
@@ -91,7 +92,7 @@ executor_finish(QueryDesc *query)
 {
 	OgStatement statement;
 
-	og_attempt_enter(&statement, query, false);
+	og_attempt_enter(&statement, query, NULL, false);
 	PG_TRY();
 	{
 		if (previous_executor_finish)
@@ -131,10 +132,11 @@ process_utility(PlannedStmt *pstmt, const char *text, bool read_only,
 {
 	OgStatement statement;
 
-	og_attempt_enter(&statement, NULL, true);
+	og_attempt_enter(&statement, NULL, pstmt->utilityStmt, true);
 	PG_TRY();
 	{
 		look_at_utility(pstmt->utilityStmt);
+		og_drop_check(pstmt->utilityStmt);
 		og_launcher_before_utility(pstmt->utilityStmt);
 		(previous_utility ? previous_utility : standard_ProcessUtility)
 			(pstmt, text, read_only, context, params, environment, dest,
