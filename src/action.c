@@ -371,6 +371,40 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 	SPI_finish();
 }
 
+/* A kind that is misspelt must not pass for one without incidents. */
+static void
+check_kind(Datum kind)
+{
+	static const char *const known[] = {
+		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
+		"deleted", "coverage", "storm", "mismatch", "duplicate",
+		"missing_step", "invalid", "illegal_transition", "channel", "rate",
+		"reported"
+	};
+	static const Oid types[] = {TEXTOID};
+	char	   *name = TextDatumGetCString(kind);
+	StringInfoData kinds;
+	bool		found;
+
+	initStringInfo(&kinds);
+	for (int i = 0; i < lengthof(known); i++)
+	{
+		if (strcmp(name, known[i]) == 0)
+			return;
+		appendStringInfo(&kinds, "%s%s", i > 0 ? ", " : "", known[i]);
+	}
+	SPI_connect();
+	run_as_owner("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
+				 1, types, &kind, NULL);
+	found = SPI_processed > 0;
+	SPI_finish();
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no kind of incident \"%s\"", name),
+				 errhint("Kinds are: %s.", kinds.data)));
+}
+
 /*
  * order_guard.resolve_all(kind text, action text, relation regclass,
  * note text, args jsonb, max integer, dry_run boolean)
@@ -391,6 +425,7 @@ og_resolve_all(PG_FUNCTION_ARGS)
 	request.args = PG_GETARG_JSONB_P(4);
 	request.dry_run = PG_GETARG_BOOL(6);
 	og_request_check(&request);
+	check_kind(PG_GETARG_DATUM(0));
 	resolve_many(fcinfo, &request);
 	return (Datum) 0;
 }
