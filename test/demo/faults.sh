@@ -184,7 +184,7 @@ fault_crash()
 
 kill_backend()
 {
-	og_as_user kill -KILL "$1"
+	og_as_user bash -c "kill -KILL $1"
 }
 
 # The server restarts by itself.
