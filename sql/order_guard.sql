@@ -119,6 +119,8 @@ CREATE TABLE order_guard.attempt (
 CREATE INDEX attempt_hash ON order_guard.attempt (watch, hash);
 CREATE INDEX attempt_token ON order_guard.attempt (token) WHERE token IS NOT NULL;
 CREATE INDEX attempt_judge ON order_guard.attempt (judge_at) WHERE judge_at IS NOT NULL;
+CREATE INDEX attempt_prepared ON order_guard.attempt (gid)
+	WHERE outcome = 'prepared';
 CREATE INDEX attempt_ended ON order_guard.attempt (ended_at);
 CREATE INDEX attempt_session ON order_guard.attempt (session) WHERE judge_at IS NOT NULL;
 COMMENT ON TABLE order_guard.attempt IS

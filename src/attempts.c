@@ -383,6 +383,7 @@ og_attempts_write(OgXact *xact)
 			continue;
 		draft.end = end_of(xact);
 		draft.rows = pg_atomic_read_u64(&bulk->rows);
+		draft.xid = bulk->xid;
 		write_draft(xact, &draft);
 	}
 	if (xact->outcome == OG_COMMITTED)

@@ -27,6 +27,7 @@
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
+#include "prepared.h"
 #include "quarantine.h"
 #include "query.h"
 #include "settings.h"
@@ -129,6 +130,7 @@ drain(OgTickResult *result, bool careful)
 	MemoryContextSwitchTo(tick_memory);
 	reading = og_reader_read(MyDatabaseId);
 	result->drained = og_drain_run(reading, careful);
+	og_prepared_settle();
 	og_tracker_save();
 	finish(result);
 	og_drain_consume(reading);
