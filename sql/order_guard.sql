@@ -396,15 +396,18 @@ BEGIN
 		SELECT 1 AS rank, 'in_flight' AS outcome, false AS final, f.operation, f.key,
 			coalesce(f.new_status, f.old_status) AS status,
 			NULL AS sqlstate, NULL AS reason, f.pid, NULL AS gid, f.xid,
-			f.at, f.watch, f.hash, f.token
+			f.at, f.watch, f.hash, f.token, f.relation
 		FROM order_guard._in_flight() f WHERE f.part <> 'refused'
 		UNION ALL
 		SELECT CASE r.outcome WHEN 'prepared' THEN 2 ELSE 3 END, r.outcome,
 			NOT r.open, r.operation, r.key, r.new_status, r.sqlstate, r.reason, r.pid,
-			r.gid, r.xid, r.ended_at, r.watch, r.hash, r.token
+			r.gid, r.xid, r.ended_at, r.watch, r.hash, r.token, r.relation
 		FROM order_guard._recent() r
 	) s
 	WHERE s.watch = w.id AND (s.hash = $2 OR s.token = $3)
+		-- anybody can make a trigger that names somebody else's watch
+		AND (s.relation = w.relation OR w.relation IN (SELECT p.relid
+			FROM pg_partition_ancestors(s.relation::regclass) p))
 		AND (s.at < w.created_at) IS NOT TRUE
 	ORDER BY s.rank, s.at DESC, s.operation = 'I' DESC LIMIT 1;
 	RETURN t;

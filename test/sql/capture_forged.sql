@@ -70,6 +70,7 @@ INSERT INTO forged.orders SELECT i, 'PAYING' FROM generate_series(1, 3000) i;
 RESET ROLE;
 SELECT relation, key IS NULL AS counted, count(*) FROM order_guard.in_flight
 GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT outcome FROM order_guard.outcome('victims', '5');
 ROLLBACK;
 RESET ROLE;
 SELECT count(*) FROM order_guard.scan();
