@@ -49,6 +49,8 @@ CREATE TABLE order_guard.watch_state (
 	sweep_block	bigint NOT NULL DEFAULT 0,
 	sweep_started timestamptz,
 	sweep_next	text,					-- why another one is to follow
+	sweep_after	xid8,					-- older transactions may come unnoted
+	sweep_again	boolean NOT NULL DEFAULT false,	-- as some were open
 	last_sweep	timestamptz,			-- end of the last whole sweep
 	coverage	text,					-- NULL: complete; else the gap
 	last_error	text,
@@ -1680,7 +1682,8 @@ BEGIN
 		SET sweep = CASE WHEN w.key <> old.key THEN 'key changed'
 				WHEN s.sweep IN ('watch', 'key changed') THEN s.sweep
 				ELSE 'changed' END,
-			sweep_leaf = NULL, sweep_block = 0, sweep_started = NULL;
+			sweep_leaf = NULL, sweep_block = 0, sweep_started = NULL,
+			sweep_again = false;
 	END IF;
 	RETURN old.id;
 END

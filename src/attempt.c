@@ -47,6 +47,7 @@ static struct
 {
 	bool		begun;			/* BEGIN is in the journal */
 	bool		incomplete;		/* something could not be written */
+	bool		incomplete_named;	/* since it has an id */
 	int			queued;			/* rows let through by _itemising() */
 	int			rows;			/* row records written */
 	uint32		candidates;
@@ -118,16 +119,23 @@ append_begin(void)
 	xact.begun = true;
 }
 
-/* Something of this transaction is not in the journal.  Cannot fail. */
+/*
+ * Something of this transaction is not in the journal.  Counted once, and
+ * once more when it has an id: a sweep waits for the end of transactions whose
+ * ids are older than the loss.  Cannot fail.
+ */
 static bool
 drop_record(void)
 {
-	if (!xact.incomplete)
+	bool		named = TransactionIdIsValid(GetTopTransactionIdIfAny());
+
+	if (!xact.incomplete || (named && !xact.incomplete_named))
 	{
 		og_journal_count_drop();
 		og_journal_press();
 	}
 	xact.incomplete = true;
+	xact.incomplete_named |= named;
 	return false;
 }
 

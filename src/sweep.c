@@ -218,26 +218,30 @@ read_blocks(OgWatch *watch, Oid leaf, int64 from, int64 to, int *npoisoned)
 
 /* Not if watch() has asked for another sweep since the tick began. */
 static void
-save_progress(OgWatch *watch, Oid leaf, int64 block, bool done)
+save_progress(OgWatch *watch, Oid leaf, int64 block, bool done, bool again)
 {
 	static OgPlan plan = {
 		"UPDATE order_guard.watch_state SET sweep_leaf = $2, "
 		"sweep_block = $3, sweep_started = CASE WHEN $4 THEN NULL ELSE "
 		"coalesce(sweep_started, now()) END, "
-		"sweep = CASE WHEN $4 THEN sweep_next ELSE sweep END, "
-		"sweep_next = CASE WHEN $4 THEN NULL ELSE sweep_next END, "
+		"sweep = CASE WHEN $4 AND NOT $7 THEN sweep_next ELSE sweep END, "
+		"sweep_next = CASE WHEN $4 AND NOT $7 THEN NULL ELSE sweep_next END, "
+		"sweep_again = $7, "
 		"last_sweep = CASE WHEN $4 THEN clock_timestamp() ELSE last_sweep END "
 		OG_WATCH_STATE_FREE " AND sweep = $5 AND sweep_block = $6", NULL
 	};
-	Oid			types[] = {INT4OID, OIDOID, INT8OID, BOOLOID, TEXTOID, INT8OID};
+	Oid			types[] = {
+		INT4OID, OIDOID, INT8OID, BOOLOID, TEXTOID, INT8OID, BOOLOID
+	};
 	Datum		values[] = {
 		Int32GetDatum(watch->id), ObjectIdGetDatum(leaf),
 		Int64GetDatum(block), BoolGetDatum(done),
-		CStringGetTextDatum(watch->sweep), Int64GetDatum(watch->sweep_block)
+		CStringGetTextDatum(watch->sweep), Int64GetDatum(watch->sweep_block),
+		BoolGetDatum(again)
 	};
 
-	og_query_run(&plan, 6, types, values,
-				 OidIsValid(leaf) ? NULL : " n    ");
+	og_query_run(&plan, 7, types, values,
+				 OidIsValid(leaf) ? NULL : " n     ");
 }
 
 /*
@@ -288,7 +292,9 @@ sweep_leaf(OgWatch *watch, Oid leaf, int64 from, int64 *left, int64 *next)
 
 /*
  * og_sweep_step
- *		Does the next piece of a sweep that is wanted.
+ *		Does the next piece of a sweep that is wanted.  One that began while
+ *		transactions were open whose work nobody noted is done once more when
+ *		they are over.
  */
 void
 og_sweep_step(OgWatch *watch)
@@ -296,9 +302,15 @@ og_sweep_step(OgWatch *watch)
 	Oid			leaf = find_leaf(watch, watch->sweep_leaf);
 	int64		from = leaf == watch->sweep_leaf ? watch->sweep_block : 0;
 	int64		left = BLOCKS_PER_STEP;
+	bool		again = watch->sweep_again;
 
 	if (!OidIsValid(watch->sweep_leaf) && from == 0)
+	{
+		if (watch->sweep_again && watch->sweep_early)
+			return;
+		again = watch->sweep_early;
 		begin_sweep(watch);
+	}
 	while (OidIsValid(leaf) && left > 0)
 	{
 		if (!sweep_leaf(watch, leaf, from, &left, &from))
@@ -306,7 +318,7 @@ og_sweep_step(OgWatch *watch)
 		if (from == 0)
 			leaf = find_leaf(watch, leaf + 1);
 	}
-	save_progress(watch, leaf, from, !OidIsValid(leaf));
-	if (!OidIsValid(leaf))
+	save_progress(watch, leaf, from, !OidIsValid(leaf), again);
+	if (!OidIsValid(leaf) && !again)
 		watch->sweep = NULL;
 }

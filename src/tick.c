@@ -43,6 +43,14 @@ static bool journal_lost = false;
 static TimestampTz next_coverage = 0;
 static TimestampTz next_retention = 0;
 
+/* What the last tick knew. */
+static void
+forget(void)
+{
+	og_watches = NIL;
+	MemoryContextReset(tick_memory);
+}
+
 static void
 begin(void)
 {
@@ -83,7 +91,7 @@ og_tick_start(void)
 		tick_memory = AllocSetContextCreate(TopMemoryContext,
 											"order_guard tick",
 											ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(tick_memory);
+	forget();
 	OG_CRASH("start-crash", true);
 	begin();
 	MemoryContextSwitchTo(tick_memory);
@@ -306,7 +314,7 @@ void
 og_tick_run(bool whole, OgTickResult *result)
 {
 	memset(result, 0, sizeof(*result));
-	MemoryContextReset(tick_memory);
+	forget();
 	MemoryContextSwitchTo(tick_memory);
 	if (!notice_switch(result))
 		return;

@@ -5,11 +5,13 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/xid8.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -31,7 +33,9 @@ static OgPlan load_plan = {
 	"s.sweep, s.sweep_leaf, s.sweep_block, s.coverage, "
 	"quote_ident(c.relname), (SELECT format_type(a.atttypid, a.atttypmod) "
 	"FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum > 0 "
-	"AND a.attname = w.token), w.created_at, s.last_error, w.relation::oid "
+	"AND a.attname = w.token), w.created_at, s.last_error, w.relation::oid, "
+	"coalesce(s.sweep_after > pg_snapshot_xmin(pg_current_snapshot()), "
+	"false), coalesce(s.sweep_again, false) "
 	"FROM order_guard.watch w "
 	"LEFT JOIN order_guard.watch_state s ON s.watch = w.id "
 	"LEFT JOIN pg_class c ON c.oid = w.relation "
@@ -109,6 +113,8 @@ make_watch(int row)
 	watch->created = DatumGetTimestampTz(og_query_datum(row, 22));
 	watch->error = og_query_text(row, 23);
 	watch->listed = DatumGetObjectId(og_query_datum(row, 24));
+	watch->sweep_early = DatumGetBool(og_query_datum(row, 25));
+	watch->sweep_again = DatumGetBool(og_query_datum(row, 26));
 	return watch;
 }
 
@@ -233,11 +239,28 @@ keep_request(int watch, const char *reason)
 	MemoryContextSwitchTo(old);
 }
 
+/* A sweep that begins in this tick does not know whom it has to wait for. */
+static void
+mark_early(int id)
+{
+	ListCell   *cell;
+
+	foreach(cell, og_watches)
+	{
+		OgWatch    *watch = lfirst(cell);
+
+		if (id == 0 || watch->id == id)
+			watch->sweep_early = true;
+	}
+}
+
 /*
  * og_watch_request_sweep
  *		Has all of a watch (0: of every watch) read anew.  If a sweep is under
  *		way, another one follows it: were it to start again each time, it
- *		might never come to its end.  "reason" is a constant.
+ *		might never come to its end.  "reason" is a constant.  Unless it is
+ *		that something has committed, transactions that are open now may be
+ *		part of what went unnoted: the last sweep begins when they are over.
  */
 void
 og_watch_request_sweep(int id, const char *reason)
@@ -246,17 +269,24 @@ og_watch_request_sweep(int id, const char *reason)
 		"WITH free AS (SELECT watch FROM order_guard.watch_state "
 		"WHERE $1 IN (0, watch) FOR NO KEY UPDATE SKIP LOCKED), "
 		"done AS (UPDATE order_guard.watch_state s "
-		"SET sweep = coalesce(sweep, $2), sweep_next = CASE "
+		"SET sweep = coalesce(sweep, $2), sweep_after = CASE "
+		"WHEN $2 IN ('bulk', 'key too long') THEN sweep_after ELSE $3 END, "
+		"sweep_again = sweep_again AND sweep_leaf IS NOT NULL, "
+		"sweep_next = CASE "
 		"WHEN sweep_leaf IS NULL THEN sweep_next "
 		"ELSE coalesce(sweep_next, $2) END "
 		"FROM free WHERE free.watch = s.watch) "
 		"SELECT s.watch FROM order_guard.watch_state s "
 		"WHERE $1 IN (0, s.watch) AND s.watch NOT IN (TABLE free)", NULL
 	};
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(id), CStringGetTextDatum(reason)};
+	Oid			types[] = {INT4OID, TEXTOID, XID8OID};
+	Datum		values[] = {
+		Int32GetDatum(id), CStringGetTextDatum(reason),
+		FullTransactionIdGetDatum(ReadNextFullTransactionId())
+	};
 
-	og_query_run(&plan, 2, types, values, NULL);
+	og_query_run(&plan, 3, types, values, NULL);
+	mark_early(id);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		keep_request(DatumGetInt32(og_query_datum(row, 0)), reason);
 }

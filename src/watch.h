@@ -47,6 +47,8 @@ typedef struct OgWatch
 	char	   *sweep;			/* why a sweep is wanted */
 	Oid			sweep_leaf;
 	int64		sweep_block;
+	bool		sweep_early;	/* some that came unnoted are open still */
+	bool		sweep_again;	/* were when the sweep began */
 	char	   *coverage;
 	char	   *error;			/* last_error, when the tick began */
 	bool		failed;			/* in this tick */

@@ -69,12 +69,26 @@ scan($node);
 is( $node->safe_psql('postgres', q{SELECT (SELECT count(*)
 		FROM order_guard.attempt), (SELECT count(*)
 		FROM order_guard.incident)}), '0|0', 'nothing is written');
-turn('on', $open, $late);
+# Not noted, and still open when it is on again and everything is swept.
+my $slow = session($node);
+$slow->query(q{BEGIN; INSERT INTO orders VALUES (107, 'SUBMITTED')});
+my $prepared = session($node);
+$prepared->query(q{BEGIN; INSERT INTO orders VALUES (108, 'SUBMITTED');
+	PREPARE TRANSACTION 'slow'});
+turn('on', $open, $late, $slow, $prepared);
+scan($node) for 1 .. 3;
+is( $node->safe_psql('postgres', q{SELECT state FROM order_guard.incident
+		WHERE kind = 'coverage'}), 'open', 'not complete yet');
+is( $node->safe_psql('postgres', q{SELECT string_agg(key, ' ' ORDER BY key)
+		FROM order_guard.tracked}), '101 102 106', 'though swept');
+$slow->query('COMMIT');
+$prepared->query(q{COMMIT PREPARED 'slow'});
+$_->quit for $slow, $prepared;
 complete('on again');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM order_guard.attempt'),
 	0, 'what failed meanwhile is not known');
 is($node->safe_psql('postgres', 'SELECT string_agg(id::text, \' \' ORDER BY id)
-	FROM orders'), '101 102 106', 'what was done is done');
+	FROM orders'), '101 102 106 107 108', 'what was done is done');
 
 # Off, and the server is started again before it is on.
 turn('off');
