@@ -46,8 +46,7 @@
 static struct
 {
 	bool		begun;			/* BEGIN is in the journal */
-	bool		incomplete;		/* something could not be written */
-	bool		incomplete_named;	/* since it has an id */
+	int			incomplete;		/* something is missing; 2: since it has an id */
 	int			queued;			/* rows let through by _itemising() */
 	int			rows;			/* row records written */
 	uint32		candidates;
@@ -120,22 +119,20 @@ append_begin(void)
 }
 
 /*
- * Something of this transaction is not in the journal.  Counted once, and
- * once more when it has an id: a sweep waits for the end of transactions whose
- * ids are older than the loss.  Cannot fail.
+ * Something of this transaction is not in the journal.  Counted once, and once
+ * more when it has an id: a sweep waits for older ids.  Cannot fail.
  */
 static bool
 drop_record(void)
 {
-	bool		named = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	int			degree = TransactionIdIsValid(GetTopTransactionIdIfAny()) ? 2 : 1;
 
-	if (!xact.incomplete || (named && !xact.incomplete_named))
+	if (xact.incomplete < degree)
 	{
+		xact.incomplete = degree;
 		og_journal_count_drop();
 		og_journal_press();
 	}
-	xact.incomplete = true;
-	xact.incomplete_named |= named;
 	return false;
 }
 
@@ -480,12 +477,10 @@ fill_end(OgEndRecord *record, uint8 type, uint8 outcome)
 		record->error.cause = silent_cause();
 }
 
-/* "place" is for tests with injected failures. */
 static void
 append_end(OgEndRecord *record, const char *place)
 {
-	if (OG_FAULT("end") || OG_FAULT(place) ||
-		!og_journal_has_room(record->head.length))
+	if (OG_FAULT(place) || !og_journal_has_room(record->head.length))
 		drop_record();
 	else
 		og_journal_append(&record->head);

@@ -363,6 +363,29 @@ og_detect_vanished(OgWatch *watch)
 			attempt->verdict = "vanished";
 			report(watch, attempt);
 		}
+		else if (attempt->key)
+			og_open_clear(watch->id, "vanished", attempt->hash,
+						  "the order appeared");
 	}
 	settle_attempts(attempts);
+}
+
+/*
+ * og_detect_vanished_again
+ *		After a sweep: what was missed may have come while nobody noted it, so
+ *		it is judged once more.
+ */
+void
+og_detect_vanished_again(const OgWatch *watch)
+{
+	static OgPlan plan = {
+		"UPDATE order_guard.attempt a SET judge_at = clock_timestamp() "
+		"FROM order_guard.incident i WHERE i.watch = $1 "
+		"AND i.kind = 'vanished' AND i.state = 'open' AND i.key IS NOT NULL "
+		"AND a.id = (i.evidence->>'attempt')::bigint AND a.watch = $1", NULL
+	};
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(watch->id)};
+
+	og_query_run(&plan, 1, types, values, NULL);
 }

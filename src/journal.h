@@ -194,8 +194,8 @@ typedef struct OgFileHeader
 	uint32		segment_size;
 	uint32		segments;
 	uint32		incarnation;	/* +1 at each start of the shared memory */
-	uint32		gap;			/* incarnation that a life without us preceded */
-	uint64		opts;			/* postmaster.opts, as the last start left it */
+	uint32		gap;			/* incarnation after a life without us */
+	uint64		opts;			/* when postmaster.opts was written last */
 	struct
 	{
 		uint32		incarnation;
@@ -230,7 +230,7 @@ typedef struct OgBookEntry
 	uint16		deaths;			/* workers in a row that died in a tick */
 	uint16		check;			/* ~deaths */
 	pg_atomic_uint32 dropped;	/* records that could not be written */
-	uint32		swept;			/* dropped, when the last sweep was asked for */
+	uint32		swept;			/* dropped, when a sweep was asked for */
 } OgBookEntry;
 
 typedef enum OgSegmentState

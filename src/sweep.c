@@ -320,5 +320,8 @@ og_sweep_step(OgWatch *watch)
 	}
 	save_progress(watch, leaf, from, !OidIsValid(leaf), again);
 	if (!OidIsValid(leaf) && !again)
+	{
 		watch->sweep = NULL;
+		og_detect_vanished_again(watch);
+	}
 }

@@ -67,7 +67,8 @@ is( $node->safe_psql('postgres', q{SELECT array_agg(key ORDER BY key)
 
 # Killed while it writes down how far it has come.
 $session = session($node);
-$session->query(q{BEGIN; INSERT INTO orders VALUES (4, 'SUBMITTED'); ROLLBACK});
+$session->query(q{BEGIN; INSERT INTO orders VALUES (4, 'SUBMITTED');
+	ROLLBACK});
 $offset = -s $node->logfile;
 fault('consume-crash');
 $node->wait_for_log(qr/all server processes terminated; reinit/, $offset);

@@ -100,9 +100,10 @@ SKIP:
 	my $offset = -s $node->logfile;
 	$node->stop('fast');
 	unlink $path;
-	$node->append_conf('postgresql.conf', q{order_guard.journal_size = '64MB'});
+	$node->append_conf('postgresql.conf',
+		q{order_guard.journal_size = '64MB'});
 	system_or_bail('sh', '-c',
-		'trap "" XFSZ; ulimit -S -f 60000; exec pg_ctl -s -w -D "$1" -l "$2" start',
+		'ulimit -S -f 60000; exec pg_ctl -s -w -D "$1" -l "$2" start',
 		'sh', $node->data_dir, $node->logfile);
 	$node->_update_pid(1);
 	ok( $node->log_contains(qr/could not allocate journal/, $offset),

@@ -116,6 +116,10 @@ ok($node->poll_query_until('second', worker_of('second')
 is($node->safe_psql('second', 'SELECT count(*) FROM order_guard.scan()'),
 	1, 'and it serves');
 
+$node->append_conf('postgresql.conf', q{order_guard.naptime = '1h'});
+$node->reload;
+$node->safe_psql($_, 'SELECT * FROM order_guard.scan()')
+  for 'postgres', 'second', 'copy', 'template1';
 my $offset = -s $node->logfile;
 $node->stop('fast');
 unlike(substr(slurp_file($node->logfile), $offset), qr/FATAL.*order_guard/,

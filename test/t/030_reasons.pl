@@ -81,7 +81,8 @@ fails('not null', 'error|23502|null value in column "..." '
 	q{INSERT INTO orders VALUES (KEY, NULL, 1)});
 fails('a deferred foreign key', [
 		'error|23503|insert or update on table "..." '
-		. 'violates foreign key constraint "lines_orders_fkey"', $silent_commit ],
+		. 'violates foreign key constraint "lines_orders_fkey"',
+		$silent_commit ],
 	"BEGIN; $insert INSERT INTO lines VALUES (1, -1); COMMIT;");
 fails('a deferred trigger',
 	[ 'error|OG001|the application raised an error', $silent_commit ],

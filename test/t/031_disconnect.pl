@@ -29,7 +29,8 @@ sub ends
 		my ($with, $silent) = @$expected;
 		is( $node->safe_psql('postgres', "SELECT cause, sqlstate, reason
 				FROM order_guard.attempt WHERE key = '$key'"),
-			$level ? $silent // $with : $with, $what . ($level && " ($level)"));
+			$level ? $silent // $with : $with,
+			$what . ($level && " ($level)"));
 		$session->abandon;
 	}
 	return;

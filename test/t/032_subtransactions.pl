@@ -115,7 +115,7 @@ leaves('40 levels', "BEGIN; $deep INSERT INTO orders VALUES (71, 'SUBMITTED');
 	ROLLBACK TO s1; INSERT INTO orders VALUES (72, 'SUBMITTED'); COMMIT");
 is(orders(71, 79), '72', '40 levels: no harm');
 is( $node->safe_psql('postgres',
-		'SELECT dropped FROM order_guard.stat_worker'), 1,
+		'SELECT dropped > 0 FROM order_guard.stat_worker'), 't',
 	'40 levels: counted');
 leaves('1,000 savepoints one after another', 'BEGIN; '
 	  . join('', map { "SAVEPOINT s; INSERT INTO orders

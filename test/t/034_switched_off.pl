@@ -28,7 +28,7 @@ sub turn
 
 sub complete
 {
-	my ($what) = @_;
+	my ($what, $missed) = @_;
 	ok( scan_until($node, q{SELECT (SELECT count(*) FROM order_guard.tracked)
 			= (SELECT count(*) FROM orders)}), "$what: all orders are known");
 	is( $node->safe_psql('postgres', q{SELECT evidence->>'gap'
@@ -38,10 +38,18 @@ sub complete
 	ok( scan_until($node, q{SELECT bool_and(state = 'cleared')
 			FROM order_guard.incident WHERE kind = 'coverage'}),
 		"$what: it is over");
+	is($node->safe_psql('postgres', $missed), 'cleared|the order appeared',
+		"$what: it was not missed for ever") if $missed;
 	$node->safe_psql('postgres', 'DELETE FROM order_guard.incident');
 	return;
 }
 
+$node->safe_psql('postgres', q{BEGIN;
+	INSERT INTO orders VALUES (99, 'SUBMITTED'); ROLLBACK});
+scan($node);
+my $missed = q{SELECT state, resolution FROM order_guard.incident
+	WHERE kind = 'vanished' AND key = '99'};
+is($node->safe_psql('postgres', $missed), 'open|', 'an order is missed');
 my $open = session($node);
 my $late = session($node);
 $_->query('BEGIN') for $open, $late;
@@ -58,17 +66,18 @@ for my $sql (q{INSERT INTO orders VALUES (105, 'SUBMITTED')},
 	q{INSERT INTO orders VALUES (105, 'SUBMITTED')},
 	q{UPDATE orders SET status = 'SUBMITTED', amount = 1},
 	q{COPY orders FROM STDIN}, q{DELETE FROM orders WHERE id = 105},
-	q{INSERT INTO orders VALUES (106, 'SUBMITTED')})
+	q{INSERT INTO orders VALUES (106, 'SUBMITTED'), (99, 'SUBMITTED')})
 {
 	$node->psql('postgres', $sql . ($sql =~ /^COPY/ ? ";\n\\.\n" : ''));
 }
 is($open->errors, '', 'no errors');
-is( $node->safe_psql('postgres', 'SELECT count(*) FROM order_guard._in_flight()'),
-	0, 'nothing in flight');
+is( $node->safe_psql('postgres',
+		'SELECT count(*) FROM order_guard._in_flight()'), 0,
+ 'nothing in flight');
 scan($node);
 is( $node->safe_psql('postgres', q{SELECT (SELECT count(*)
 		FROM order_guard.attempt), (SELECT count(*)
-		FROM order_guard.incident)}), '0|0', 'nothing is written');
+		FROM order_guard.incident)}), '1|1', 'nothing is written');
 # Not noted, and still open when it is on again and everything is swept.
 my $slow = session($node);
 $slow->query(q{BEGIN; INSERT INTO orders VALUES (107, 'SUBMITTED')});
@@ -80,15 +89,15 @@ scan($node) for 1 .. 3;
 is( $node->safe_psql('postgres', q{SELECT state FROM order_guard.incident
 		WHERE kind = 'coverage'}), 'open', 'not complete yet');
 is( $node->safe_psql('postgres', q{SELECT string_agg(key, ' ' ORDER BY key)
-		FROM order_guard.tracked}), '101 102 106', 'though swept');
+		FROM order_guard.tracked}), '101 102 106 99', 'though swept');
 $slow->query('COMMIT');
 $prepared->query(q{COMMIT PREPARED 'slow'});
 $_->quit for $slow, $prepared;
-complete('on again');
+complete('on again', $missed);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM order_guard.attempt'),
-	0, 'what failed meanwhile is not known');
+	1, 'what failed meanwhile is not known');
 is($node->safe_psql('postgres', 'SELECT string_agg(id::text, \' \' ORDER BY id)
-	FROM orders'), '101 102 106 107 108', 'what was done is done');
+	FROM orders'), '99 101 102 106 107 108', 'what was done is done');
 
 # Off, and the server is started again before it is on.
 turn('off');
