@@ -111,7 +111,10 @@ have_chroot()
 {
 	mkdir -p "$(dirname "$CHROOT")"
 	exec 9>"$CHROOT.lock"
-	flock 9
+	flock -n 9 || {
+		echo "check-17: waiting for another run to end"
+		flock 9
+	}
 	if [ ! -d "$CHROOT" ]; then
 		need_debootstrap
 		trap 'tail -n 20 "$CHROOT.log"' EXIT
