@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -18,11 +16,10 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 #include "incident_private.h"
 #include "key.h"
+#include "keytext.h"
 #include "rights.h"
 
 PG_FUNCTION_INFO_V1(og_key_condition_text);
@@ -113,114 +110,6 @@ og_key_watched_relation(Oid relation)
 					  OIDOID);
 }
 
-static void
-refuse_key(const char *key, const char *why)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("malformed key: \"%s\"", key),
-			 errdetail_internal("%s", why)));
-}
-
-/*
- * Reads one field of a row's text by the rules of row input, up to its comma
- * or parenthesis.  Returns NULL for a null, leaves *next behind the field.
- */
-static char *
-next_field(const char *key, const char **next)
-{
-	const char *c = *next;
-	bool		quoted = false;
-	StringInfoData buf;
-
-	if (*c == ',' || *c == ')')
-		return NULL;
-	initStringInfo(&buf);
-	for (; quoted || (*c != ',' && *c != ')'); c++)
-	{
-		if (*c == '\0')
-			refuse_key(key, "Unexpected end of input.");
-		if (*c == '\\')
-		{
-			if (*++c == '\0')
-				refuse_key(key, "Unexpected end of input.");
-			appendStringInfoChar(&buf, *c);
-		}
-		else if (*c == '"' && quoted && c[1] == '"')
-			appendStringInfoChar(&buf, *c++);
-		else if (*c == '"')
-			quoted = !quoted;
-		else
-			appendStringInfoChar(&buf, *c);
-	}
-	*next = c;
-	return buf.data;
-}
-
-/*
- * The fields of a row's text; NULL pointers for nulls.
- */
-static List *
-split_row(const char *key)
-{
-	const char *c = key;
-	List	   *fields = NIL;
-
-	if (*c != '(')
-		refuse_key(key, "A key of several columns begins with \"(\".");
-	do
-	{
-		c++;
-		fields = lappend(fields, next_field(key, &c));
-	} while (*c == ',');
-	if (c[1] != '\0')
-		refuse_key(key, "Junk after right parenthesis.");
-	return fields;
-}
-
-/*
- * Appends the comparison of one column with the text of its value.
- */
-static void
-append_comparison(StringInfo buf, Oid relation, const char *column,
-				  const char *value)
-{
-	AttrNumber	attnum = get_attnum(relation, column);
-	Oid			type;
-	Oid			operator;
-	HeapTuple	tuple;
-	Form_pg_operator form;
-
-	if (attnum == InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("key column \"%s\" of %s does not exist", column,
-						og_key_relation_name(relation)),
-				 errhint("Call order_guard.watch() again.")));
-	if (value == NULL)
-	{
-		appendStringInfo(buf, "%s IS NULL", quote_identifier(column));
-		return;
-	}
-	type = get_atttype(relation, attnum);
-	operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("type %s has no equality operator",
-						format_type_be(type))));
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	appendStringInfo(buf, "%s OPERATOR(%s.%s) %s::%s",
-					 quote_identifier(column),
-					 quote_identifier(get_namespace_name(form->oprnamespace)),
-					 NameStr(form->oprname), quote_literal_cstr(value),
-					 format_type_extended(type, -1,
-										  FORMAT_TYPE_TYPEMOD_GIVEN |
-										  FORMAT_TYPE_FORCE_QUALIFY));
-	ReleaseSysCache(tuple);
-}
-
 /*
  * og_key_condition
  *		A condition that is true for the row with this key only.
@@ -228,19 +117,16 @@ append_comparison(StringInfo buf, Oid relation, const char *column,
 char *
 og_key_condition(const OgWatched *watched, const char *key)
 {
-	List	   *fields = list_length(watched->keys) == 1 ?
-		list_make1(pstrdup(key)) : split_row(key);
+	List	   *fields = og_keytext_split(key, list_length(watched->keys));
 	StringInfoData buf;
 
-	if (list_length(fields) != list_length(watched->keys))
-		refuse_key(key, "It has another number of columns.");
 	initStringInfo(&buf);
 	for (int i = 0; i < list_length(fields); i++)
 	{
 		if (i > 0)
 			appendStringInfoString(&buf, " AND ");
-		append_comparison(&buf, watched->relation,
-						  list_nth(watched->keys, i), list_nth(fields, i));
+		og_keytext_compare(&buf, watched->relation,
+						   list_nth(watched->keys, i), list_nth(fields, i));
 	}
 	return buf.data;
 }
