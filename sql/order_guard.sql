@@ -1795,7 +1795,7 @@ BEGIN
 		CASE WHEN event LIKE '%TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END,
 		CASE WHEN event LIKE 'AFTER INSERT%'
 			THEN format('WHEN (order_guard._itemising(%s))', w.id) END,
-		(SELECT format('%L, %L', u.a[1], string_agg(
+		(SELECT format('%L', u.a[1] || ' ' || string_agg(
 				format('%s %I', u.a[i], u.a[i + 1]), ', ' ORDER BY i))
 			FROM order_guard._trigger_arguments(w) AS u (a),
 				generate_series(2, cardinality(u.a), 2) i

@@ -459,12 +459,12 @@ silent_cause(void)
 }
 
 static void
-fill_end(OgEndRecord *record, uint8 type, uint8 outcome)
+fill_end(OgEndRecord *record, uint8 type, uint8 outcome, uint32 length)
 {
-	memset(record, 0, sizeof(*record));
+	memset(record, 0, length);
 	record->head.type = type;
 	record->head.xact = xact_number;
-	record->head.length = OG_END_LENGTH;
+	record->head.length = length;
 	record->xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
 	record->at = GetCurrentTimestamp();
 	record->outcome = outcome;
@@ -491,8 +491,7 @@ end_committed(void)
 {
 	OgEndRecord record;
 
-	fill_end(&record, OG_REC_OUTCOME, OG_COMMITTED);
-	record.head.length = OG_END_SHORT;
+	fill_end(&record, OG_REC_OUTCOME, OG_COMMITTED, OG_END_SHORT);
 	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
 	record.lsn = XactLastCommitEnd;
 	append_end(&record, "commit");
@@ -503,8 +502,7 @@ end_prepared(void)
 {
 	OgEndRecord record;
 
-	fill_end(&record, OG_REC_OUTCOME, OG_PREPARED);
-	record.head.length = OG_END_MAX;
+	fill_end(&record, OG_REC_OUTCOME, OG_PREPARED, OG_END_MAX);
 	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
 	strlcpy(record.gid, prepare_gid, sizeof(record.gid));
 	append_end(&record, "prepare");
@@ -530,7 +528,7 @@ end_rolled_back(void)
 			return;
 		append_begin();
 	}
-	fill_end(&record, OG_REC_OUTCOME, OG_ROLLED_BACK);
+	fill_end(&record, OG_REC_OUTCOME, OG_ROLLED_BACK, OG_END_LENGTH);
 	append_end(&record, "abort");
 }
 
@@ -575,7 +573,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine,
 		if (!xact.begun)
 			append_begin();
 	}
-	fill_end(&record, OG_REC_SUBABORT, OG_ROLLED_BACK);
+	fill_end(&record, OG_REC_SUBABORT, OG_ROLLED_BACK, OG_END_LENGTH);
 	record.head.subxact = mine;
 	append_end(&record, "subabort");
 	xact.deepest = Min(xact.deepest, mine - 1);

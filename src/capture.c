@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -40,9 +41,15 @@
 #define MAX_COLUMNS 40
 #define MAX_VALUES	24			/* of one record */
 
+/* What a column is looked at for. */
+#define IS_NOTED	0x01		/* its value is written down */
+#define IS_KEY		0x02		/* it says which order it is */
+#define IS_JUDGED	0x04		/* a change of it is of interest */
+
 typedef struct Column
 {
-	char		role;
+	uint8		uses;
+	uint8		value_role;		/* OgValueRole, if IS_NOTED */
 	bool		byval;
 	int16		attnum;
 	int16		length;
@@ -67,6 +74,7 @@ struct OgCaptured
 	const Changed *changed;
 	uint32		as_of;			/* changed->times */
 	bool		every_change;	/* not all columns have found room */
+	bool		keeps_candidate;	/* it is not changed before it is a row */
 	uint32		watch;
 	int			ncolumns;
 	Column		column[MAX_COLUMNS];
@@ -87,6 +95,16 @@ typedef struct Draft
 
 /* order_guard.capture(), when it was called in this backend. */
 Oid			og_capture_function = InvalidOid;
+
+/* The candidate that was noted last, if it can become a row only as it is. */
+static struct
+{
+	const TupleTableSlot *slot; /* NULL: none */
+	const Changed *changed;
+	uint32		as_of;
+	uint32		statement;
+	uint64		content;
+}			latest;
 
 static HTAB *captured_triggers = NULL;
 static HTAB *changes = NULL;
@@ -160,14 +178,57 @@ find_attribute(Relation relation, const char *name, int attnum)
 static void
 describe_column(Column *column, Relation relation, char role, int attnum)
 {
+	static const struct
+	{
+		char		role;
+		uint8		uses;
+		uint8		value_role;
+	}			roles[] = {
+		{'k', IS_NOTED | IS_KEY, OG_VALUE_KEY},
+		{'s', IS_NOTED | IS_JUDGED, OG_VALUE_NEW_STATUS},
+		{'t', IS_NOTED, OG_VALUE_TOKEN},
+		{'a', IS_NOTED, OG_VALUE_AMOUNT},
+		{'c', IS_NOTED, OG_VALUE_CUSTOMER},
+		{'n', IS_JUDGED, 0},
+		{'w', IS_JUDGED, 0}
+	};
 	Form_pg_attribute attribute =
 		TupleDescAttr(RelationGetDescr(relation), attnum - 1);
 
-	column->role = role;
+	column->uses = 0;
+	for (int i = 0; i < lengthof(roles); i++)
+	{
+		if (roles[i].role != role)
+			continue;
+		column->uses = roles[i].uses;
+		column->value_role = roles[i].value_role;
+	}
 	column->attnum = attnum;
 	column->type = attribute->atttypid;
 	column->length = attribute->attlen;
 	column->byval = attribute->attbyval;
+}
+
+/*
+ * Does nothing come between the trigger that notes a candidate and the row
+ * that could make it another one?
+ */
+static bool
+keeps_candidate(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+	TupleConstr *constraints = RelationGetDescr(relation)->constr;
+	int			before = 0;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+	{
+		int16		type = triggers->triggers[i].tgtype;
+
+		before += TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) &&
+			TRIGGER_FOR_INSERT(type);
+	}
+	return before == 1 &&
+		!(constraints && constraints->has_generated_stored);
 }
 
 /*
@@ -189,6 +250,7 @@ describe(OgCaptured *entry, Relation relation, const Trigger *trigger)
 	entry->watch = og_columns_watch(trigger);
 	entry->ncolumns = 0;
 	entry->every_change = false;
+	entry->keeps_candidate = keeps_candidate(relation);
 	for (int pass = 0; pass < 2; pass++)
 	{
 		const char *place = og_columns_first(trigger);
@@ -224,7 +286,7 @@ is_valid(const OgCaptured *entry)
 const OgCaptured *
 og_capture_find(Relation relation, const Trigger *trigger)
 {
-	static OgCaptured *recent[8];	/* entries stay where they are */
+	static OgCaptured *recent[16];	/* entries stay where they are */
 	OgCaptured **last = &recent[trigger->tgoid % lengthof(recent)];
 	bool		found;
 
@@ -239,6 +301,16 @@ og_capture_find(Relation relation, const Trigger *trigger)
 	return *last;
 }
 
+/*
+ * og_capture_as_of
+ *		Changes when the relation's description may have changed.
+ */
+uint32
+og_capture_as_of(const OgCaptured *entry)
+{
+	return entry->as_of;
+}
+
 static bool
 is_text(Oid type)
 {
@@ -250,7 +322,7 @@ static void
 add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
 {
 	OgValue    *item = (OgValue *) (draft.record.bytes + draft.length);
-	char	   *to = (char *) (item + 1);
+	uint64	   *to = (uint64 *) (item + 1);
 	struct varlena *varlena = NULL;
 	const char *bytes = (char *) &value;
 	Size		length = sizeof(Datum);
@@ -265,7 +337,7 @@ add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
 		varlena = (struct varlena *) DatumGetPointer(value);
 		if (VARATT_IS_EXTERNAL(varlena) && role != OG_VALUE_KEY)
 			item->flags |= OG_VALUE_OMITTED;
-		else
+		else if (VARATT_IS_EXTENDED(varlena) && !VARATT_IS_SHORT(varlena))
 			varlena = PG_DETOAST_DATUM_PACKED(value);
 		bytes = VARDATA_ANY(varlena);
 		length = VARSIZE_ANY_EXHDR(varlena);
@@ -281,8 +353,9 @@ add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
 		length = 0;
 	length = Min(length, OG_MAX_VALUE);
 	item->length = length;
+	if (length > 0)
+		to[(length - 1) / sizeof(uint64)] = 0;	/* what aligns the next */
 	memcpy(to, bytes, length);
-	memset(to + length, 0, MAXALIGN(length) - length);
 	draft.length += sizeof(OgValue) + MAXALIGN(length);
 	draft.record.row.nvalues++;
 }
@@ -312,27 +385,17 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
 		const Column *column = &entry->column[i];
-		bool		isnull = true;
-		Datum		value = (Datum) 0;
+		bool		isnull;
+		Datum		value;
 
-		if (column->role == 'w')
-			draft.record.row.head.flags |= OG_ROW_EVALUATE;
-		if (column->role != 'w' && column->role != 'n')
-			value = slot_getattr(slot, column->attnum, &isnull);
-		if (column->role == 'k')
-		{
+		if (!(column->uses & IS_NOTED))
+			continue;
+		value = slot_getattr(slot, column->attnum, &isnull);
+		if (column->uses & IS_KEY)
 			og_keyhash_add(&draft.key, value, isnull, column->type,
 						   column->length, column->byval);
-			add_value(OG_VALUE_KEY, column, value, isnull);
-		}
-		else if (column->role == 's')
-			add_value(status, column, value, isnull);
-		else if (column->role == 't')
-			add_value(OG_VALUE_TOKEN, column, value, isnull);
-		else if (column->role == 'a')
-			add_value(OG_VALUE_AMOUNT, column, value, isnull);
-		else if (column->role == 'c')
-			add_value(OG_VALUE_CUSTOMER, column, value, isnull);
+		add_value(column->value_role == OG_VALUE_NEW_STATUS ? status :
+				  column->value_role, column, value, isnull);
 	}
 	memcpy(draft.record.row.hash, draft.key.half, 16);
 }
@@ -346,7 +409,8 @@ add_old_status(const OgCaptured *entry, TupleTableSlot *slot)
 		bool		isnull;
 		Datum		value;
 
-		if (column->role != 's')
+		if (!(column->uses & IS_NOTED) ||
+			column->value_role != OG_VALUE_NEW_STATUS)
 			continue;
 		value = slot_getattr(slot, column->attnum, &isnull);
 		add_value(OG_VALUE_OLD_STATUS, column, value, isnull);
@@ -378,17 +442,40 @@ write_draft(void)
 static void
 capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 {
+	latest.slot = NULL;
 	if (!og_attempt_admit())
 		return;
 	begin_draft(entry, 'I', OG_ROW_CANDIDATE);
 	add_image(entry, new, OG_VALUE_NEW_STATUS);
-	if (write_draft())
-		og_attempt_add_candidate(content_of_draft());
+	if (!write_draft())
+		return;
+	latest.content = content_of_draft();
+	og_attempt_add_candidate(latest.content);
+	if (!entry->keeps_candidate)
+		return;
+	latest.slot = new;
+	latest.changed = entry->changed;
+	latest.as_of = entry->as_of;
+	latest.statement = og_attempt_statement();
+}
+
+/* Is this row the candidate that was noted last, and the same still? */
+static bool
+is_latest(const OgCaptured *entry, const TupleTableSlot *new)
+{
+	return latest.slot == new && latest.changed == entry->changed &&
+		latest.as_of == entry->as_of &&
+		latest.statement == og_attempt_statement();
 }
 
 static void
 capture_insert(const OgCaptured *entry, TupleTableSlot *new)
 {
+	bool		known = is_latest(entry, new);
+
+	latest.slot = NULL;
+	if (known && og_attempt_confirm(latest.content))
+		return;
 	begin_draft(entry, 'I', 0);
 	add_image(entry, new, OG_VALUE_NEW_STATUS);
 	if (!og_attempt_confirm(content_of_draft()))
@@ -431,10 +518,10 @@ same_bytes(const Column *column, Datum a, Datum b)
 			   VARSIZE_ANY_EXHDR(left)) == 0;
 }
 
-/* Does any column with one of these roles differ? */
+/* Does any column differ that is used for one of these? */
 static bool
 differs(const OgCaptured *entry, TupleTableSlot *old, TupleTableSlot *new,
-		const char *roles)
+		uint8 uses)
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
@@ -444,7 +531,7 @@ differs(const OgCaptured *entry, TupleTableSlot *old, TupleTableSlot *new,
 		bool		was_null;
 		bool		is_null;
 
-		if (strchr(roles, column->role) == NULL)
+		if (!(column->uses & uses))
 			continue;
 		was = slot_getattr(old, column->attnum, &was_null);
 		is = slot_getattr(new, column->attnum, &is_null);
@@ -459,9 +546,10 @@ static void
 capture_update(const OgCaptured *entry, TupleTableSlot *old,
 			   TupleTableSlot *new)
 {
-	bool		moved = differs(entry, old, new, "k");
+	bool		moved = differs(entry, old, new, IS_KEY);
 
-	if (!moved && !entry->every_change && !differs(entry, old, new, "swn"))
+	if (!moved && !entry->every_change &&
+		!differs(entry, old, new, IS_JUDGED))
 	{
 		og_attempt_unitemise();
 		return;

@@ -1,11 +1,11 @@
 /*
  * columns.c
- *		The arguments of a watch's triggers: its number, and its columns as
- *		"k1 id, s5 status", each a role, an attribute number and a name as
+ *		The argument of a watch's triggers: its number and its columns, as in
+ *		"7 k1 id, s5 status", each a role, an attribute number and a name as
  *		quote_ident() writes it.
  *
- * One argument for all columns, because each statement that writes to a table
- * copies the arguments of all its triggers one by one.
+ * One argument for all, because each statement that writes to a table copies
+ * the arguments of all its triggers one by one.
  */
 #include "postgres.h"
 
@@ -19,10 +19,16 @@ og_columns_is_ours(const Trigger *trigger)
 		strncmp(trigger->tgname, "00_order_guard_", 15) == 0;
 }
 
+/* Called for each statement: strtol() with its locale costs too much. */
 uint32
 og_columns_watch(const Trigger *trigger)
 {
-	return trigger->tgnargs > 0 ? atoi(trigger->tgargs[0]) : 0;
+	const char *p = trigger->tgnargs > 0 ? trigger->tgargs[0] : "";
+	uint32		watch = 0;
+
+	for (; *p >= '0' && *p <= '9'; p++)
+		watch = watch * 10 + (*p - '0');
+	return watch;
 }
 
 /* The watch of a relation with these triggers; 0: none. */
@@ -39,7 +45,9 @@ og_columns_watch_of(const TriggerDesc *triggers)
 const char *
 og_columns_first(const Trigger *trigger)
 {
-	return trigger->tgnargs > 1 ? trigger->tgargs[1] : "";
+	const char *p = trigger->tgnargs > 0 ? trigger->tgargs[0] : "";
+
+	return p + strspn(p, "0123456789");
 }
 
 /*

@@ -44,6 +44,8 @@ typedef struct Condition
 	Oid			root;			/* its topmost table, when it was needed */
 	uint32		watch;
 	char	   *text;			/* pg_trigger.tgqual that names this watch */
+	uint32		as_of;			/* when the trigger's was compared with it */
+	bool		compared;
 	const OgCaptured *captured;
 	ExprState	state;
 } Condition;
@@ -126,10 +128,14 @@ og_condition_init(void)
 static Condition *
 find_condition(Oid trigger)
 {
+	static Condition *recent[16];	/* entries stay where they are */
+	Condition **last = &recent[trigger % lengthof(recent)];
 	bool		found;
-	Condition  *condition = hash_search(conditions, &trigger, HASH_ENTER,
-										&found);
+	Condition  *condition;
 
+	if (*last && (*last)->trigger == trigger)
+		return *last;
+	*last = condition = hash_search(conditions, &trigger, HASH_ENTER, &found);
 	if (!found)
 	{
 		memset((char *) condition + sizeof(Oid), 0,
@@ -160,12 +166,17 @@ says_itemising(char *text, uint32 watch)
 static bool
 fits(Condition *condition, const Trigger *trigger)
 {
+	uint32		as_of = og_capture_as_of(condition->captured);
 	char	   *text;
 	uint32		watch;
 
+	if (condition->compared && condition->as_of == as_of)
+		return true;
 	watch = og_columns_watch(trigger);
-	if (condition->text && condition->watch == watch &&
-		strcmp(condition->text, trigger->tgqual) == 0)
+	condition->compared = condition->text && condition->watch == watch &&
+		strcmp(condition->text, trigger->tgqual) == 0;
+	condition->as_of = as_of;
+	if (condition->compared)
 		return true;
 	if (!says_itemising(trigger->tgqual, watch))
 		return false;
@@ -174,7 +185,7 @@ fits(Condition *condition, const Trigger *trigger)
 		pfree(condition->text);
 	condition->text = text;
 	condition->watch = watch;
-	return true;
+	return condition->compared = true;
 }
 
 static void

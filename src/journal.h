@@ -76,7 +76,6 @@ typedef enum OgValueRole
 #define OG_VALUE_OMITTED	0x04	/* too long and not text: no bytes */
 
 #define OG_ROW_CANDIDATE	0x01	/* from BEFORE INSERT, not yet a row */
-#define OG_ROW_EVALUATE		0x02	/* status is an expression: read the row */
 #define OG_ROW_MOVED		0x04	/* the key changed: this is the old one */
 
 #define OG_OUTCOME_INCOMPLETE	0x01	/* records were dropped: sweep */

@@ -396,12 +396,13 @@ og_watch_split_arguments(PG_FUNCTION_ARGS)
 	char	   *text = palloc0(length + 2);
 	ArrayBuildState *result = initArrayResult(TEXTOID, CurrentMemoryContext,
 											  false);
-	const char *next = text + strnlen(VARDATA_ANY(raw), length) + 1;
+	const char *next;
 	OgColumnName column;
 
 	memcpy(text, VARDATA_ANY(raw), length);
+	next = text + strspn(text, "0123456789");
 	if (length > 0)
-		add_text(result, text, strlen(text));
+		add_text(result, text, next - text);
 	while (length > 0 && og_columns_next(&next, &column))
 	{
 		char	   *place = psprintf("%c%d", column.role, column.attnum);

@@ -63,7 +63,7 @@ COMMIT;
 SELECT forged.run(format(
 	'CREATE OR REPLACE TRIGGER "00_order_guard_forged" AFTER INSERT'
 	' ON forged.orders FOR EACH ROW WHEN (order_guard._itemising(%s))'
-	' EXECUTE FUNCTION order_guard.capture(%1$L, ''k1 id, s2 t'')', :id));
+	' EXECUTE FUNCTION order_guard.capture(''%1$s k1 id, s2 t'')', :id));
 INSERT INTO forged.orders SELECT i, 'PAYING' FROM generate_series(1, 3000) i;
 BEGIN;
 INSERT INTO forged.orders SELECT i, 'PAYING' FROM generate_series(1, 3000) i;

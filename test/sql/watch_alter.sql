@@ -21,7 +21,7 @@ SELECT order_guard.watch('wa.orders', 'status', '{"PAYING": "15 min"}',
 	'{PAID}', token => 'client_ref', amount => 'total',
 	customer => 'customer_id', since => 'changed_at') AS id \gset
 SELECT tgname, tgenabled,
-	replace(calls, format('''%s''', :'id'), '''ID''') AS calls
+	replace(calls, format('''%s ', :'id'), '''ID ') AS calls
 FROM wa.triggers ORDER BY tgname;
 SELECT sweep, loading FROM order_guard.watches;
 COMMIT;
@@ -51,7 +51,7 @@ SELECT order_guard.watch('wa.orders', NULL, token => '',
 	amount => '(total * 2)', customer => '') = :id;
 SELECT token, amount, customer, since FROM order_guard.watches;
 SELECT tgname, tgenabled,
-	replace(calls, format('''%s''', :'id'), '''ID''') AS calls
+	replace(calls, format('''%s ', :'id'), '''ID ') AS calls
 FROM wa.triggers ORDER BY tgname;
 
 -- without and with candidates of refused rows
