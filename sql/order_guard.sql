@@ -60,11 +60,13 @@ COMMENT ON TABLE order_guard.watch_state IS
 'What the worker knows about each watch: sweeps, gaps, errors.';
 
 CREATE TABLE order_guard.position (
-	nonce		bigint NOT NULL,
-	lease		bigint NOT NULL,
-	consumed	integer NOT NULL,
-	PRIMARY KEY (nonce, lease)
-);
+	nonce		bigint PRIMARY KEY,
+	incarnation	integer NOT NULL,
+	leases		bigint[] NOT NULL DEFAULT '{}',
+	consumed	integer[] NOT NULL DEFAULT '{}'	-- byte offset in each
+) WITH (fillfactor = 50);
+ALTER TABLE order_guard.position ALTER leases SET STORAGE EXTERNAL,
+	ALTER consumed SET STORAGE EXTERNAL;
 COMMENT ON TABLE order_guard.position IS
 'How far each journal segment has been consumed, written with the effects.';
 

@@ -106,7 +106,8 @@ note_retry(uint64 session, int watch)
 	Datum		values[] = {Int64GetDatum((int64) session),
 	Int32GetDatum(watch)};
 
-	if (hash_search(pending, &key, HASH_FIND, NULL) == NULL)
+	if (hash_get_num_entries(pending) == 0 ||
+		hash_search(pending, &key, HASH_FIND, NULL) == NULL)
 		return;
 	og_query_run(&plan, 2, types, values, NULL);
 	hash_search(pending, &key, HASH_REMOVE, NULL);

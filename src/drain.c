@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
+#include "access/xlogdefs.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -41,20 +41,20 @@ static XLogRecPtr applied_lsn = 0;
  */
 
 /*
- * The row with lease 0 says in which incarnation this journal has been seen
- * last.  There is a sweep if it is another journal, or if the server ran
- * without one since.
+ * The row says in which incarnation this journal has been seen last.  There
+ * is a sweep if it is another journal, or if the server ran without one
+ * since.
  */
 static void
 note_journal(void)
 {
 	static OgPlan replace = {
 		"WITH gone AS (DELETE FROM order_guard.position WHERE nonce <> $1), "
-		"old AS (SELECT consumed FROM order_guard.position "
-		"WHERE nonce = $1 AND lease = 0), "
-		"new AS (INSERT INTO order_guard.position VALUES ($1, 0, $2) "
-		"ON CONFLICT (nonce, lease) DO UPDATE SET consumed = $2) "
-		"SELECT consumed FROM old", NULL
+		"old AS (SELECT incarnation FROM order_guard.position "
+		"WHERE nonce = $1), "
+		"new AS (INSERT INTO order_guard.position VALUES ($1, $2) "
+		"ON CONFLICT (nonce) DO UPDATE SET incarnation = $2) "
+		"SELECT incarnation FROM old", NULL
 	};
 	Oid			types[] = {INT8OID, INT4OID};
 	Datum		values[] = {
@@ -79,8 +79,8 @@ void
 og_drain_start(void)
 {
 	static OgPlan plan = {
-		"SELECT lease, consumed FROM order_guard.position "
-		"WHERE nonce = $1 AND lease > 0", NULL
+		"SELECT u.* FROM order_guard.position p, "
+		"unnest(p.leases, p.consumed) u WHERE p.nonce = $1", NULL
 	};
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum((int64) og_journal_nonce())};
@@ -94,16 +94,13 @@ og_drain_start(void)
 						   DatumGetInt32(og_query_datum(row, 1)));
 }
 
+/* How far each segment that has not been freed will be consumed. */
 static void
 save_position(OgReading *reading)
 {
 	static OgPlan plan = {
-		"WITH gone AS (DELETE FROM order_guard.position p WHERE nonce = $1 "
-		"AND lease > 0 AND lease <> ALL ($2)) "
-		"INSERT INTO order_guard.position "
-		"SELECT $1, l, c FROM unnest($2, $3) AS u (l, c) "
-		"ON CONFLICT (nonce, lease) DO UPDATE SET consumed = excluded.consumed "
-		"WHERE position.consumed < excluded.consumed", NULL
+		"UPDATE order_guard.position SET leases = $2, consumed = $3 "
+		"WHERE nonce = $1", NULL
 	};
 	int			n = list_length(reading->segments);
 	Datum	   *lease = palloc(n * sizeof(Datum));
@@ -264,48 +261,54 @@ apply_row(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 	}
 }
 
-typedef struct LastImage
+/* A row of a transaction, and the how-manieth it is. */
+typedef struct Image
 {
-	struct
-	{
-		int32		watch;
-		uint8		hash[16];
-	}			key;
 	OgRow	   *row;
-	bool		changed;		/* it was not the only one */
-} LastImage;
+	int			number;
+} Image;
+
+static int
+compare_orders(const Image *a, const Image *b)
+{
+	uint32		left = a->row->record->watch;
+	uint32		right = b->row->record->watch;
+
+	if (left != right)
+		return left < right ? -1 : 1;
+	return memcmp(a->row->record->hash, b->row->record->hash, 16);
+}
+
+static int
+compare_images(const void *a, const void *b)
+{
+	int			order = compare_orders(a, b);
+
+	return order != 0 ? order :
+		((const Image *) a)->number - ((const Image *) b)->number;
+}
 
 /*
- * What the transaction left of each order: the images between were never to
- * be seen by anybody.  A key in two relations is one of two partitions.
+ * Its rows that live, those of one order one after the other.  Returns how
+ * many.  A key in two relations is one of two partitions.
  */
-static HTAB *
-find_last_images(OgXact *xact)
+static int
+collect_images(const OgXact *xact, Image **images)
 {
-	HASHCTL		control = {0};
-	HTAB	   *images;
 	ListCell   *cell;
+	int			n = 0;
 
-	control.keysize = sizeof(((LastImage *) 0)->key);
-	control.entrysize = sizeof(LastImage);
-	control.hcxt = CurrentMemoryContext;
-	images = hash_create("order_guard last images", 32, &control,
-						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	*images = palloc(list_length(xact->rows) * sizeof(Image));
 	foreach(cell, xact->rows)
 	{
 		OgRow	   *row = lfirst(cell);
-		LastImage	probe = {{row->record->watch}};
-		LastImage  *image;
-		bool		found;
 
-		if (row->state != OG_ROW_LIVE)
-			continue;
-		memcpy(probe.key.hash, row->record->hash, 16);
-		image = hash_search(images, &probe.key, HASH_ENTER, &found);
-		image->row = row;
-		image->changed = found;
+		if (row->state == OG_ROW_LIVE)
+			(*images)[n++] = (Image) {row, foreach_current_index(cell)};
 	}
-	return images;
+	if (n > 1)
+		qsort(*images, n, sizeof(Image), compare_images);
+	return n;
 }
 
 /* Rows were counted only: the table has them. */
@@ -327,23 +330,32 @@ sweep_bulk(OgXact *xact)
 static void
 apply_committed(OgXact *xact)
 {
-	HTAB	   *images = find_last_images(xact);
-	HASH_SEQ_STATUS scan;
-	LastImage  *image;
+	Image	   *images;
+	int			n;
+	bool		changed = false;
 
 	if (OG_FAULT("drain-poison") &&
 		strcmp(xact->session->application, "poison") == 0)
 		elog(ERROR, "poison");
-	hash_seq_init(&scan, images);
-	while ((image = hash_seq_search(&scan)) != NULL)
+	n = collect_images(xact, &images);
+	for (int i = 0; i < n; i++)
 	{
-		OgWatch    *watch = og_watch_find(image->key.watch);
+		OgRow	   *row = images[i].row;
+		OgWatch    *watch;
 
-		if (watch && og_watch_covers(watch, image->row->record->relation) &&
+		/* Images that another one followed were never seen by anybody. */
+		if (i + 1 < n && compare_orders(&images[i], &images[i + 1]) == 0)
+		{
+			changed = true;
+			continue;
+		}
+		watch = og_watch_find(row->record->watch);
+		if (watch && og_watch_covers(watch, row->record->relation) &&
 			(xact->end == NULL || xact->end->at >= watch->created))
-			apply_row(watch, xact, image->row, image->changed);
+			apply_row(watch, xact, row, changed);
+		changed = false;
 	}
-	hash_destroy(images);
+	pfree(images);
 	sweep_bulk(xact);
 	if (xact->end && (xact->end->head.flags & OG_OUTCOME_INCOMPLETE))
 		og_watch_request_sweep(0, "journal full");
@@ -375,12 +387,12 @@ examine_rows(OgXact *xact)
 
 /*
  * Decides what became of each transaction.  A commit that is not flushed yet
- * (synchronous_commit = off) is flushed, as one may not act upon it before.
+ * (synchronous_commit = off) is flushed together with ours, before anybody
+ * sees what we make of it.
  */
 static void
 judge(OgReading *reading)
 {
-	XLogRecPtr	last = InvalidXLogRecPtr;
 	ListCell   *cell;
 
 	foreach(cell, reading->xacts)
@@ -389,12 +401,7 @@ judge(OgReading *reading)
 
 		xact->outcome = og_verdict(xact);
 		xact->keep = xact->outcome == OG_OPEN;
-		if (xact->outcome == OG_COMMITTED && xact->end != NULL &&
-			xact->session->incarnation == og_journal_incarnation())
-			last = Max(last, xact->end->lsn);
 	}
-	if (last > GetFlushRecPtr(NULL))
-		XLogFlush(last);
 }
 
 /* Does any of its records stand behind one that is to be kept? */
@@ -543,6 +550,25 @@ og_drain_run(OgReading *reading, bool careful)
 	if (effects)
 		save_position(reading);
 	return records;
+}
+
+/*
+ * og_drain_left
+ *		How many segments hold something that could not be consumed.
+ */
+int
+og_drain_left(const OgReading *reading)
+{
+	ListCell   *cell;
+	int			left = 0;
+
+	foreach(cell, reading->segments)
+	{
+		const OgSegmentCopy *segment = lfirst(cell);
+
+		left += segment->limit < segment->tail;
+	}
+	return left;
 }
 
 /*

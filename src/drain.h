@@ -9,6 +9,7 @@
 
 extern void og_drain_start(void);
 extern uint64 og_drain_run(OgReading *reading, bool careful);
+extern int	og_drain_left(const OgReading *reading);
 extern void og_drain_consume(OgReading *reading);
 
 #endif							/* OG_DRAIN_H */

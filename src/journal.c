@@ -45,7 +45,7 @@
 
 OgJournalShared *og_journal_shared = NULL;
 OgJournalFile og_journal_file = {.fd = -1};
-void		(*og_journal_pressure_hook) (void) = NULL;
+void		(*og_journal_work_hook) (bool urgent) = NULL;
 
 /* The segment this backend writes; -1: none. */
 static int	my_segment = -1;
@@ -410,8 +410,8 @@ nothing_to_take(void)
 void
 og_journal_press(void)
 {
-	if (og_journal_pressure_hook)
-		og_journal_pressure_hook();
+	if (og_journal_work_hook)
+		og_journal_work_hook(true);
 }
 
 /*
@@ -445,8 +445,8 @@ og_journal_reserve(uint32 length, uint32 keep)
 	LWLockRelease(og_journal_shared->lock);
 	if (taken)
 		append_session();
-	if (pressed)
-		og_journal_press();
+	if ((taken || pressed) && og_journal_work_hook)
+		og_journal_work_hook(pressed);
 	return taken;
 }
 

@@ -263,7 +263,7 @@ typedef struct OgSegmentCopy
 	uint32		corrupt;		/* records found damaged behind "checked" */
 	uint32		tail;
 	uint32		limit;			/* reader: may be consumed up to here */
-	char	   *data;			/* OG_SEGMENT_SIZE bytes, palloc'd */
+	char	   *data;			/* up to the tail; NULL: nothing is new in it */
 } OgSegmentCopy;
 
 /* start of the server */
@@ -282,8 +282,8 @@ extern void *og_journal_append(OgRecord *record);
 extern uint64 og_journal_session(void);
 extern void og_journal_refresh_session(uint32 keep);
 extern void og_journal_press(void);
-/* called without a lock when half of the pool is in use */
-extern void (*og_journal_pressure_hook) (void);
+/* called without a lock; urgent: half of the pool is in use, or all */
+extern void (*og_journal_work_hook) (bool urgent);
 
 /* reader */
 extern List *og_journal_copy(uint32 database);

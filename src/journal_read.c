@@ -33,7 +33,9 @@ copy_segment(OgSegmentCopy *copy)
 
 	if (copy->tail < sizeof(OgSegmentHeader) || copy->tail > OG_SEGMENT_SIZE)
 		return false;
-	copy->data = palloc(OG_SEGMENT_SIZE);
+	if (copy->tail == copy->consumed)
+		return true;
+	copy->data = palloc(copy->tail);
 	memcpy(copy->data, (char *) header, copy->tail);
 	pg_read_barrier();
 	return header->lease == copy->lease;
@@ -41,10 +43,11 @@ copy_segment(OgSegmentCopy *copy)
 
 /*
  * og_journal_copy
- *		Copies all segments of a database that hold records not yet consumed,
- *		in the order of their leases, in the current memory context.  The
- *		tails are read under the lock, under which sessions change segments:
- *		so of each session all is seen up to one moment.
+ *		Copies all segments of a database, in the order of their leases, in
+ *		the current memory context; of those of which all has been consumed
+ *		there is only the position.  The tails are read under the lock, under
+ *		which sessions change segments: so of each session all is seen up to
+ *		one moment.
  */
 List *
 og_journal_copy(uint32 database)
@@ -116,9 +119,10 @@ note_damage(OgSegmentCopy *segment, uint32 offset)
 
 /*
  * og_journal_next
- *		The record at *offset, which then moves past it; NULL at the end.
- *		Records whose CRC is wrong are passed over; where even the length is
- *		implausible the rest of the segment is given up.
+ *		The record at *offset, which then moves past it; NULL at the end.  Of
+ *		what is consumed only who wrote it is of interest.  Records whose CRC
+ *		is wrong are passed over; where even the length is implausible the
+ *		rest of the segment is given up.
  */
 OgRecord *
 og_journal_next(OgSegmentCopy *segment, uint32 *offset)
@@ -129,6 +133,11 @@ og_journal_next(OgSegmentCopy *segment, uint32 *offset)
 
 		if (!is_plausible(segment, *offset))
 			break;
+		if (*offset < segment->consumed && record->type != OG_REC_SESSION)
+		{
+			*offset += record->length;
+			continue;
+		}
 		if (og_journal_crc(segment->lease, record) == record->crc)
 		{
 			*offset += record->length;

@@ -17,12 +17,16 @@ extern void og_launcher_register(void);
 extern PGDLLEXPORT void og_launcher_main(Datum arg);
 
 /*
- * Any backend: have the worker of this database tick now, or look whether
- * there ought to be one.  Takes no lock and cannot fail.
+ * A backend has begun another segment of this database's journal.  The worker
+ * drains when there are enough of them, or at once if that is urgent.  Takes
+ * no lock and cannot fail.
  */
-extern void og_launcher_wake_worker(Oid database);
+extern void og_launcher_note_work(Oid database, bool urgent);
 
-/* the same, also for a database nobody has heard of yet; takes a lock */
+/*
+ * Has the worker of this database tick now, also of one nobody has heard of
+ * yet; takes a lock.
+ */
 extern void og_launcher_poke(Oid database);
 
 /*

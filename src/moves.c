@@ -110,12 +110,14 @@ og_moves_mark(OgXact *xact)
 	for (int i = 0; i < list_length(xact->rows); i++)
 	{
 		OgRow	   *row = list_nth(xact->rows, i);
-		OgWatch    *watch = og_watch_find(row->record->watch);
 		OgRow	   *next = i + 1 < list_length(xact->rows) ?
 			list_nth(xact->rows, i + 1) : NULL;
+		OgWatch    *watch;
 
-		if (row->record->operation != 'D' || row->state == OG_ROW_VOID ||
-			watch == NULL)
+		if (row->record->operation != 'D' || row->state == OG_ROW_VOID)
+			continue;
+		watch = og_watch_find(row->record->watch);
+		if (watch == NULL)
 			continue;
 		if (!(row->record->head.flags & OG_ROW_MOVED))
 		{

@@ -1,11 +1,12 @@
 /*
  * open.c
  *		Which incidents are open.  Runs in the worker; loaded at the start of
- *		each tick into the tick's memory context.
+ *		each tick, and again when some have been opened.
  */
 #include "postgres.h"
 
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/uuid.h"
 
 #include "incident.h"
@@ -20,6 +21,7 @@ typedef struct OpenKey
 	unsigned char hash[16];
 } OpenKey;
 
+static MemoryContext open_memory = NULL;
 static HTAB *open_incidents = NULL;
 
 static void
@@ -31,7 +33,7 @@ make_key(OpenKey *key, int watch, const char *kind, const unsigned char *hash)
 	memcpy(key->hash, hash, sizeof(key->hash));
 }
 
-/* SPI is connected; the current context must last for the tick. */
+/* SPI is connected. */
 void
 og_open_load(void)
 {
@@ -43,7 +45,12 @@ og_open_load(void)
 
 	control.keysize = sizeof(OpenKey);
 	control.entrysize = sizeof(OpenKey);
-	control.hcxt = CurrentMemoryContext;
+	if (open_memory == NULL)
+		open_memory = AllocSetContextCreate(TopMemoryContext,
+											"order_guard open incidents",
+											ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(open_memory);
+	control.hcxt = open_memory;
 	open_incidents = hash_create("order_guard open incidents", 128, &control,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	og_query_run(&plan, 0, NULL, NULL, NULL);

@@ -159,11 +159,11 @@ emit_log(ErrorData *edata)
 	og_attempt_log(edata);
 }
 
-/* The pool of segments runs low: the worker is to read now. */
+/* There is more to read than a while ago. */
 static void
-press_worker(void)
+note_work(bool urgent)
 {
-	og_launcher_wake_worker(MyDatabaseId);
+	og_launcher_note_work(MyDatabaseId, urgent);
 }
 
 static void
@@ -183,7 +183,7 @@ install_hooks(void)
 	ProcessUtility_hook = process_utility;
 	previous_emit_log = emit_log_hook;
 	emit_log_hook = emit_log;
-	og_journal_pressure_hook = press_worker;
+	og_journal_work_hook = note_work;
 }
 
 void

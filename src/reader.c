@@ -44,6 +44,7 @@ typedef struct Parser
 	HTAB	   *xacts;
 	HTAB	   *sessions;
 	OgSessionRecord *session;	/* who wrote what comes next */
+	OgXact	   *xact;			/* what the last record belongs to */
 } Parser;
 
 static HTAB *
@@ -66,10 +67,13 @@ find_xact(Parser *parser, uint32 number)
 	XactEntry  *entry;
 	bool		found;
 
+	if (parser->xact && parser->xact->key.xact == number &&
+		parser->xact->key.session == key.session)
+		return parser->xact;
 	entry = hash_search(parser->xacts, &key, HASH_ENTER, &found);
 	if (found)
-		return entry->xact;
-	entry->xact = palloc0(sizeof(OgXact));
+		return parser->xact = entry->xact;
+	entry->xact = parser->xact = palloc0(sizeof(OgXact));
 	entry->xact->key = key;
 	entry->xact->session = parser->session;
 	parser->reading->xacts = lappend(parser->reading->xacts, entry->xact);
@@ -226,6 +230,8 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 	uint32		start = offset;
 	OgXact	   *xact;
 
+	if (segment->data == NULL)
+		return;
 	parser->session = NULL;
 	for (; (record = og_journal_next(segment, &offset)) != NULL;
 		 start = offset)

@@ -55,6 +55,9 @@ og_launcher_init_shmem(void)
 			pg_atomic_init_u32(&slot->holds, 0);
 			pg_atomic_init_u32(&slot->pins, 0);
 			pg_atomic_init_u64(&slot->requests, 0);
+			pg_atomic_init_u32(&slot->taken, 0);
+			pg_atomic_init_u32(&slot->enough, OG_DRAIN_SEGMENTS);
+			pg_atomic_init_u32(&slot->drain, 0);
 			ConditionVariableInit(&slot->changed);
 		}
 	}
@@ -210,12 +213,22 @@ og_slot_wake_launcher(void)
 
 /* See launcher.h. */
 void
-og_launcher_wake_worker(Oid database)
+og_launcher_note_work(Oid database, bool urgent)
 {
 	OgSlot	   *slot = og_slot_find(database);
+	uint32		taken;
+	PGPROC	   *proc;
 
-	if (slot != NULL)
-		og_slot_request(slot);
+	if (slot == NULL)
+		return;
+	taken = pg_atomic_add_fetch_u32(&slot->taken, 1);
+	if (!urgent && taken < pg_atomic_read_u32(&slot->enough))
+		return;
+	proc = *((PGPROC *volatile *) &slot->proc);
+	if (proc == NULL)
+		og_slot_wake_launcher();
+	else if (pg_atomic_exchange_u32(&slot->drain, 1) == 0)
+		SetLatch(&proc->procLatch);
 }
 
 /* See launcher.h. */

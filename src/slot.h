@@ -60,6 +60,16 @@ typedef struct OgSlot
 	uint64		completed;
 	ConditionVariable changed;	/* pid, state or completed changed */
 
+	/*
+	 * Atomic.  taken: segments of the journal begun since the last drain, by
+	 * backends.  enough: so many of them are worth one; written by the
+	 * worker.  drain: set to have it drain, cleared by the worker before it
+	 * reads.
+	 */
+	pg_atomic_uint32 taken;
+	pg_atomic_uint32 enough;
+	pg_atomic_uint32 drain;
+
 	/* Statistics since the server started; written by the worker. */
 	int64		starts;
 	int64		ticks;
@@ -75,6 +85,12 @@ typedef struct OgSlot
 	int			last_sqlstate;
 	char		last_error[OG_SLOT_ERROR];
 } OgSlot;
+
+/*
+ * Segments that are drained at a time, at the least: little enough to stay in
+ * a processor's cache, and to be done before anybody else misses the core.
+ */
+#define OG_DRAIN_SEGMENTS 16
 
 typedef struct OgSlots
 {

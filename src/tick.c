@@ -3,10 +3,11 @@
  *		What a worker does in one tick, one short transaction after another.
  *
  * First the journal is drained, with all its effects and the new position in
- * one transaction.  Then each watch has a transaction for what is due, one for
- * what has failed, and, while it is swept, one for a piece of that.  An error
- * in one of them is noted on its watch and leaves the others working.  Nothing
- * waits: what is locked is left for the next tick.
+ * one transaction; between two ticks, too, when much comes in, so that there
+ * is never much to do at a time.  Then each watch has a transaction for what
+ * is due, one for what has failed, and, while it is swept, one for a piece of
+ * that.  An error in one of them is noted on its watch and leaves the others
+ * working.  Nothing waits: what is locked is left for the next tick.
  */
 #include "postgres.h"
 
@@ -38,6 +39,9 @@
 #define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
 
 static MemoryContext tick_memory = NULL;
+static MemoryContext drain_memory = NULL;
+static bool open_outdated = true;	/* incidents were opened since the load */
+static int	segments_left = 0;	/* by the last drain */
 static bool was_off = false;
 static bool journal_lost = false;
 static TimestampTz next_coverage = 0;
@@ -74,7 +78,15 @@ finish(OgTickResult *result)
 	og_incident_announce();
 	result->opened += opened;
 	result->cleared += cleared;
+	open_outdated |= opened > 0;
 	MemoryContextSwitchTo(tick_memory);
+}
+
+static void
+load_open(void)
+{
+	og_open_load();
+	open_outdated = false;
 }
 
 /*
@@ -88,9 +100,14 @@ og_tick_start(void)
 	OgTickResult ignored = {0};
 
 	if (tick_memory == NULL)
+	{
 		tick_memory = AllocSetContextCreate(TopMemoryContext,
 											"order_guard tick",
 											ALLOCSET_DEFAULT_SIZES);
+		drain_memory = AllocSetContextCreate(TopMemoryContext,
+											 "order_guard drain",
+											 ALLOCSET_DEFAULT_SIZES);
+	}
 	forget();
 	OG_CRASH("start-crash", true);
 	begin();
@@ -101,7 +118,7 @@ og_tick_start(void)
 	if (journal_lost)
 		og_watch_request_sweep(0, "journal set aside");
 	og_watch_load_all();
-	og_open_load();
+	load_open();
 	og_detect_restore();
 	og_tracker_save();
 	finish(&ignored);
@@ -124,24 +141,82 @@ load(OgTickResult *result)
 	MemoryContextSwitchTo(tick_memory);
 	og_watch_retry_requests();
 	og_watch_load_all();
-	og_open_load();
+	load_open();
 	og_open_clear_unwatched();
 	finish(result);
 }
 
-static void
-drain(OgTickResult *result, bool careful)
+/*
+ * Reads the journal and begins a transaction, in this order: its beginning
+ * tells whether watches have changed, and so of each one whose triggers can
+ * have written what was read.
+ */
+static OgReading *
+read_and_begin(void)
 {
 	OgReading  *reading;
 
-	begin();
-	MemoryContextSwitchTo(tick_memory);
+	MemoryContextReset(drain_memory);
+	MemoryContextSwitchTo(drain_memory);
 	reading = og_reader_read(MyDatabaseId);
-	result->drained = og_drain_run(reading, careful);
-	og_prepared_settle();
+	begin();
+	return reading;
+}
+
+static void
+drain(OgReading *reading, OgTickResult *result, bool careful)
+{
+	MemoryContextSwitchTo(drain_memory);
+	result->drained += og_drain_run(reading, careful);
 	og_tracker_save();
 	finish(result);
 	og_drain_consume(reading);
+	segments_left = og_drain_left(reading);
+	MemoryContextReset(drain_memory);
+}
+
+/* With what is done once a tick. */
+static void
+drain_all(OgTickResult *result, bool careful)
+{
+	OgReading  *reading = read_and_begin();
+
+	MemoryContextSwitchTo(tick_memory);
+	if (og_watches_outdated)
+		og_watch_load_all();
+	og_prepared_settle();
+	drain(reading, result, careful);
+}
+
+/*
+ * og_tick_drain
+ *		See tick.h.
+ */
+bool
+og_tick_drain(OgTickResult *result)
+{
+	OgReading  *reading;
+
+	memset(result, 0, sizeof(*result));
+	if (was_off || !og_enabled)
+		return false;
+	reading = read_and_begin();
+	if (og_watches_outdated)
+	{
+		finish(result);
+		return false;
+	}
+	if (open_outdated)
+		load_open();
+	drain(reading, result, false);
+	result->tracked = og_tracker_count();
+	return true;
+}
+
+int
+og_tick_left(void)
+{
+	return segments_left;
 }
 
 /* If one transaction of the journal makes an error, the others go on. */
@@ -152,7 +227,7 @@ try_drain(OgTickResult *result)
 
 	PG_TRY();
 	{
-		drain(result, false);
+		drain_all(result, false);
 	}
 	PG_CATCH();
 	{
@@ -167,7 +242,7 @@ try_drain(OgTickResult *result)
 	if (!failed)
 		return;
 	og_tick_start();
-	drain(result, true);
+	drain_all(result, true);
 }
 
 /* Runs one step for one watch; an error is noted on the watch. */

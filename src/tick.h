@@ -26,4 +26,13 @@ extern void og_tick_start(void);
  */
 extern void og_tick_run(bool whole, OgTickResult *result);
 
+/*
+ * Between two ticks: reads what is in the journal.  False if a tick has to
+ * come first, since something has changed.  Otherwise like og_tick_run().
+ */
+extern bool og_tick_drain(OgTickResult *result);
+
+/* Segments in which the last drain left something, as it is still open. */
+extern int	og_tick_left(void);
+
 #endif							/* OG_TICK_H */

@@ -6,10 +6,12 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/xid8.h"
 #include "utils/memutils.h"
@@ -19,6 +21,9 @@
 #include "watch.h"
 
 List	   *og_watches = NIL;
+bool		og_watches_outdated = true;
+
+static Oid	watch_table = InvalidOid;
 
 static OgPlan load_plan = {
 	"SELECT w.id, c.oid, c.relowner, c.relkind::text, "
@@ -132,6 +137,47 @@ add_states(void)
 	og_query_run(&plan, 0, NULL, NULL, NULL);
 }
 
+/* A watch, or a table that is watched, has changed, or may have. */
+static void
+note_change(Datum arg, Oid relation)
+{
+	ListCell   *cell;
+
+	if (!OidIsValid(relation) || relation == watch_table)
+		og_watches_outdated = true;
+	foreach(cell, og_watches)
+	{
+		if (((OgWatch *) lfirst(cell))->relation == relation)
+			og_watches_outdated = true;
+	}
+}
+
+/*
+ * og_watch_tell
+ *		Has workers load the watches anew when this transaction commits.
+ */
+void
+og_watch_tell(void)
+{
+	Oid			schema = get_namespace_oid("order_guard", true);
+	Oid			table = get_relname_relid("watch", schema);
+
+	if (OidIsValid(table))
+		CacheInvalidateRelcacheByRelid(table);
+}
+
+static void
+listen(void)
+{
+	static bool listening = false;
+
+	if (!listening)
+		CacheRegisterRelcacheCallback(note_change, (Datum) 0);
+	listening = true;
+	watch_table = get_relname_relid("watch",
+									get_namespace_oid("order_guard", false));
+}
+
 /*
  * og_watch_load_all
  *		Fills og_watches.  SPI is connected; allocates in the current context,
@@ -142,7 +188,9 @@ og_watch_load_all(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 
+	listen();
 	og_watches = NIL;
+	og_watches_outdated = false;
 	add_states();
 	og_query_run(&load_plan, 0, NULL, NULL, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)

@@ -66,6 +66,10 @@ typedef struct OgWatch
 
 extern List *og_watches;
 
+/* Something may be different from what was loaded. */
+extern bool og_watches_outdated;
+
+extern void og_watch_tell(void);
 extern void og_watch_load_all(void);
 extern OgWatch *og_watch_find(int id);
 extern bool og_watch_covers(const OgWatch *watch, Oid relation);

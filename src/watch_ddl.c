@@ -33,6 +33,7 @@
 
 #include "columns.h"
 #include "compat.h"
+#include "watch.h"
 #include "watch_ddl.h"
 
 #define LOCK_RETRY_MS		10
@@ -257,6 +258,7 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 											 &isnull));
 	SPI_finish();
 	SetUserIdAndSecContext(saved_role, saved_context);
+	og_watch_tell();
 	return result;
 }
 

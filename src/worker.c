@@ -234,15 +234,22 @@ finish_tick(OgSlotState state, uint64 serving, TimestampTz start)
 	slot->ticks++;
 }
 
+/* The lock is held. */
+static void
+add_result(const OgTickResult *result)
+{
+	slot->drained += result->drained;
+	slot->opened += result->opened;
+	slot->cleared += result->cleared;
+	slot->tracked = result->tracked;
+}
+
 static void
 note_success(uint64 serving, TimestampTz start, OgTickResult *result)
 {
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
 	finish_tick(OG_SLOT_RUNNING, serving, start);
-	slot->drained += result->drained;
-	slot->opened += result->opened;
-	slot->cleared += result->cleared;
-	slot->tracked = result->tracked;
+	add_result(result);
 	LWLockRelease(og_slots->lock);
 	if (failures > 0)
 		ereport(LOG, (errmsg("order_guard tick succeeds again")));
@@ -306,6 +313,49 @@ recover(void)
 	return error;
 }
 
+/* Next time there is as much to read anew as had to be left. */
+static void
+begin_drain(void)
+{
+	pg_atomic_write_u32(&slot->enough, Max(OG_DRAIN_SEGMENTS,
+										   og_tick_left()));
+	pg_atomic_write_u32(&slot->taken, 0);
+	pg_atomic_exchange_u32(&slot->drain, 0);
+}
+
+/*
+ * Drains the journal between two ticks; false if a tick has to be made
+ * instead, also after an error, which the tick will meet again and tell.
+ */
+static bool
+drain(void)
+{
+	volatile bool drained = false;
+	OgTickResult result = {0};
+
+	if (!started || failures > 0)
+		return false;
+	begin_drain();
+	MemoryContextReset(tick_context);
+	MemoryContextSwitchTo(tick_context);
+	pgstat_report_activity(STATE_RUNNING, "drain");
+	PG_TRY();
+	{
+		drained = og_tick_drain(&result);
+	}
+	PG_CATCH();
+	{
+		recover();
+	}
+	PG_END_TRY();
+	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
+	if (drained)
+		add_result(&result);
+	LWLockRelease(og_slots->lock);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return drained;
+}
+
 /* Looks and ticks; false if the extension is gone. */
 static bool
 tick(void)
@@ -316,6 +366,7 @@ tick(void)
 	volatile bool here = true;
 	OgTickResult result = {0};
 
+	begin_drain();
 	MemoryContextReset(tick_context);
 	MemoryContextSwitchTo(tick_context);
 	pgstat_report_activity(STATE_RUNNING, "tick");
@@ -445,7 +496,10 @@ survive(void)
 	deaths = 0;
 }
 
-/* Sleeps until the next tick is due or somebody asks for one. */
+/*
+ * Sleeps until the next tick is due or somebody asks for one, and drains
+ * meanwhile when there is much to read.
+ */
 static void
 nap(void)
 {
@@ -458,6 +512,14 @@ nap(void)
 	until = TimestampTzPlusMilliseconds(now, pause);
 	while (now < until && !og_slot_owed(slot))
 	{
+		if (failures == 0 && pg_atomic_read_u32(&slot->drain) != 0)
+		{
+			if (!drain())
+				break;
+			CHECK_FOR_INTERRUPTS();
+			now = GetCurrentTimestamp();
+			continue;
+		}
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 TimestampDifferenceMilliseconds(now, until) + 1,

@@ -71,7 +71,7 @@ for my $bits (0x01, 0x80, 0xFF)
 			"$what: swept");
 		$node->safe_psql('postgres', q{DELETE FROM order_guard.attempt;
 			DELETE FROM order_guard.incident;
-			DELETE FROM order_guard.position WHERE lease <> 0});
+			UPDATE order_guard.position SET leases = '{}', consumed = '{}'});
 		$node->stop('fast');
 		$first += $damaged;
 	}
