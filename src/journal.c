@@ -212,6 +212,8 @@ og_journal_free_slot(int number)
 	og_journal_segment(number)->lease = 0;
 	memset(slot, 0, sizeof(*slot));
 	og_journal_shared->free++;
+	og_journal_shared->first_free = Min(og_journal_shared->first_free,
+										(uint32) number);
 }
 
 /* Gives my segment back.  The lock is held. */
@@ -261,6 +263,10 @@ find_partial(uint32 length)
 	return -1;
 }
 
+/*
+ * The first free one: those that are used again and again stay in the caches
+ * and are mapped in every backend.
+ */
 static int
 find_free(void)
 {
@@ -268,14 +274,12 @@ find_free(void)
 
 	if (shared->free == 0)
 		return -1;
-	for (uint32 i = 0; i < shared->segments; i++)
+	for (uint32 i = shared->first_free; i < shared->segments; i++)
 	{
-		uint32		number = (shared->hint + i) % shared->segments;
-
-		if (shared->slot[number].state == OG_SEGMENT_FREE)
+		if (shared->slot[i].state == OG_SEGMENT_FREE)
 		{
-			shared->hint = number + 1;
-			return number;
+			shared->first_free = i;
+			return i;
 		}
 	}
 	return -1;

@@ -19,7 +19,7 @@ typedef struct OgJournalShared
 	bool		recreated;
 	uint32		free;			/* segments in state FREE */
 	uint32		partial;		/* segments in state PARTIAL */
-	uint32		hint;			/* where to look for a free one */
+	uint32		first_free;		/* none before it is */
 	uint64		next_lease;
 	uint64		next_session;
 	uint32		gap;			/* see OgFileHeader */
