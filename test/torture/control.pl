@@ -199,17 +199,17 @@ sub start_settler
 	$log->autoflush;
 	while ($going)
 	{
-		my ($file) = sort { rand() <=> 0.5 } glob 'log/client*';
-		my $last = $file ? `tail -n 1 $file` : '';
+		my @files = glob 'log/client*';
+		my $last = @files ? `tail -n 1 $files[rand @files]` : '';
+		sleep 0.05;
 		my (undef, $token) = split ' ', $last;
-		next if !$token;
+		next if !defined $token;
 		my $cancel = rand() < 0.5 ? 'true' : 'false';
 		my ($answer) = query("SELECT outcome, final
 			FROM order_guard.settle('$token', $cancel, '2 s')");
 		printf $log "%.6f %s %s\n", time, $token,
 		  join ' ', split /\|/, $answer
 		  if $answer;
-		sleep 0.2;
 	}
 	POSIX::_exit(0);
 }
@@ -365,7 +365,12 @@ wait_for_server();
 ($has_settle) =
   query(q{SELECT to_regprocedure('order_guard.settle(text,boolean,interval)')});
 start_clients();
-start_settler() if $has_settle;
+if ($has_settle)
+{
+	query(q{SELECT order_guard.watch('orders', 'status',
+		options => '{"settle": true}')}) or die "no settle()\n";
+	start_settler();
+}
 torment();
 stop_clients();
 come_to_rest();

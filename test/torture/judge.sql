@@ -85,6 +85,8 @@ SELECT * FROM false_incident LIMIT 20;
 SELECT * FROM doubled LIMIT 20;
 SELECT outcome, unknown_because, placed, inserted, in_loss, count(*)
 FROM answer GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5;
+SELECT outcome AS "settle() said", final, count(*) FROM settled
+GROUP BY 1, 2 ORDER BY 1, 2;
 \o
 \t on
 \a
