@@ -6,15 +6,24 @@
 #                         TESTS="a b" and PROVE_TESTS=test/t/x.pl limit it
 #   make check-17         the same in a chroot with PostgreSQL 17
 #   make demo, bench      the demonstration, the measurement of the overhead
+#   make torture          faults for DURATION=60 seconds from SEED=...; then
+#                         every order is accounted for
 #   DEBUG_FAULTS=1        build with injected failures
 
-SCRIPTED = check check-17 demo bench
+SCRIPTED = check check-17 demo bench torture
 
 # These need no PostgreSQL yet, and PGXS has a "check" of its own that only
 # says that it does not exist.
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
 export TESTS PROVE_TESTS DEBUG_FAULTS
+# not their default when they are not given
+ifdef DURATION
+export DURATION
+endif
+ifdef SEED
+export SEED
+endif
 
 check:
 	@test/run/check.sh
@@ -27,6 +36,9 @@ demo:
 
 bench:
 	@test/bench/overhead
+
+torture:
+	@test/torture/run
 
 .PHONY: $(SCRIPTED)
 

@@ -22,9 +22,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "access/xlog.h"
-#include "catalog/pg_control.h"
-#include "common/controldata_utils.h"
 #include "common/ip.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
@@ -79,15 +76,19 @@ og_journal_request_shmem(void)
 	RequestNamedLWLockTranche("order_guard", 1);
 }
 
-/* Guards the part of a segment's header that does not change. */
+/*
+ * Guards the part of a segment's header that does not change.  The segment's
+ * number is part of it, so that no lease is found in two places.
+ */
 uint32
-og_journal_header_crc(uint64 lease, uint32 database)
+og_journal_header_crc(uint32 number, uint64 lease, uint32 database)
 {
 	pg_crc32c	crc;
 
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, &lease, sizeof(lease));
 	COMP_CRC32C(crc, &database, sizeof(database));
+	COMP_CRC32C(crc, &number, sizeof(number));
 	FIN_CRC32C(crc);
 	return crc;
 }
@@ -103,18 +104,18 @@ recover_slot(uint32 number)
 	og_journal_shared->free++;
 	if (pread(og_journal_file.fd, &header, sizeof(header),
 			  OG_FILE_HEADER_SIZE + (off_t) number * OG_SEGMENT_SIZE) !=
-		sizeof(header) || header.lease == 0)
-		return;
+		sizeof(header) || header.lease == 0 ||
+		header.tail.value == sizeof(header))
+		return;					/* nothing in it, perhaps just being taken */
 	if (header.magic != OG_JOURNAL_MAGIC ||
 		header.tail.value < sizeof(header) ||
 		header.tail.value > OG_SEGMENT_SIZE ||
-		header.crc != og_journal_header_crc(header.lease, header.database))
+		header.crc != og_journal_header_crc(number, header.lease,
+											header.database))
 	{
 		og_journal_shared->corrupt++;
 		return;
 	}
-	if (header.tail.value == sizeof(header))
-		return;
 	slot->state = OG_SEGMENT_FULL;
 	slot->lease = header.lease;
 	slot->database = header.database;
@@ -310,7 +311,8 @@ take_segment(int number)
 		pg_write_barrier();
 		header->database = MyDatabaseId;
 		header->magic = OG_JOURNAL_MAGIC;
-		header->crc = og_journal_header_crc(slot->lease, MyDatabaseId);
+		header->crc = og_journal_header_crc(number, slot->lease,
+											MyDatabaseId);
 		pg_write_barrier();
 		header->lease = slot->lease;
 	}
@@ -470,10 +472,11 @@ og_journal_refresh_session(uint32 keep)
 
 /*
  * The CRC of a record.  The lease is part of it, so that what an earlier lease
- * left in a segment is never taken for a record.
+ * left in a segment is never taken for a record, and the offset, so that none
+ * is found in two places.
  */
 uint32
-og_journal_crc(uint64 lease, const OgRecord *record)
+og_journal_crc(uint64 lease, uint32 offset, const OgRecord *record)
 {
 	uint32		end = record->type == OG_REC_BULK ?
 		offsetof(OgBulkRecord, rows) : record->length;
@@ -481,6 +484,7 @@ og_journal_crc(uint64 lease, const OgRecord *record)
 
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, &lease, sizeof(lease));
+	COMP_CRC32C(crc, &offset, sizeof(offset));
 	COMP_CRC32C(crc, (const char *) record + sizeof(record->crc),
 				end - sizeof(record->crc));
 	FIN_CRC32C(crc);
@@ -500,7 +504,7 @@ og_journal_append(OgRecord *record)
 
 	Assert(record->length == MAXALIGN(record->length));
 	Assert(my_tail + record->length <= OG_SEGMENT_SIZE);
-	record->crc = og_journal_crc(my_lease, record);
+	record->crc = og_journal_crc(my_lease, my_tail, record);
 	memcpy(place, record, record->length);
 	my_tail += record->length;
 	pg_write_barrier();

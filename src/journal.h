@@ -11,7 +11,7 @@
 #include "port/atomics.h"
 
 #define OG_JOURNAL_MAGIC	0x4a47474f
-#define OG_JOURNAL_VERSION	1
+#define OG_JOURNAL_VERSION	2
 #define OG_SEGMENT_SIZE		16384
 #define OG_FILE_HEADER_SIZE 4096
 #define OG_FENCES			32
@@ -195,6 +195,7 @@ typedef struct OgFileHeader
 	uint32		incarnation;	/* +1 at each start of the shared memory */
 	uint32		gap;			/* incarnation after a life without us */
 	uint64		opts;			/* when postmaster.opts was written last */
+	uint64		boot;			/* of the operating system */
 	struct
 	{
 		uint32		incarnation;
@@ -215,7 +216,7 @@ typedef struct OgSegmentHeader
 	uint32		database;
 	uint32		magic;
 	pg_atomic_uint32 tail;		/* offset in the segment of the next record */
-	uint32		crc;			/* of lease and database */
+	uint32		crc;			/* of lease, database and its number */
 } OgSegmentHeader;
 
 /*
@@ -261,6 +262,7 @@ typedef struct OgSegmentCopy
 	uint32		consumed;
 	uint32		checked;
 	uint32		corrupt;		/* records found damaged behind "checked" */
+	bool		broken;			/* a session's record may have been among them */
 	uint32		tail;
 	uint32		limit;			/* reader: may be consumed up to here */
 	char	   *data;			/* up to the tail; NULL: nothing is new in it */

@@ -22,6 +22,8 @@
  *
  * After a crash of the server the file is as the last store left it.  Nothing
  * is ever synced: after a crash of the operating system it is gone or stale.
+ * So a journal of another boot is not ours: of its pages some may be older
+ * than others, and the numbers in them would be given out again.
  */
 #include "postgres.h"
 
@@ -39,6 +41,7 @@
 #include "settings.h"
 
 #define NONCE_FILE	"pg_stat_tmp/order_guard.nonce"
+#define BOOT_FILE	"/proc/sys/kernel/random/boot_id"
 
 StaticAssertDecl(sizeof(OgRecord) == 16, "record header is on disk");
 StaticAssertDecl(sizeof(OgSegmentHeader) == 24, "segment header is on disk");
@@ -111,6 +114,24 @@ write_nonce(uint64 nonce)
 	return close(fd) == 0 && done;
 }
 
+/* Which boot of the operating system this is; 0 where it does not tell. */
+static uint64
+read_boot(void)
+{
+	uint64		boot = 0;
+	char		text[36];
+	ssize_t		n;
+	int			fd = open(BOOT_FILE, O_RDONLY, 0);
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	for (ssize_t i = 0; i < n; i++)
+		boot = boot * 31 + (unsigned char) text[i];
+	return boot;
+}
+
 /*
  * og_journal_file_opts
  *		When the server was last started, in nanoseconds; 0: not known.
@@ -157,6 +178,7 @@ is_ours(const OgFileHeader *header)
 		header->system_identifier == GetSystemIdentifier() &&
 		header->device == (uint64) st.st_dev &&
 		header->inode == (uint64) st.st_ino &&
+		header->boot == read_boot() &&
 		header->nonce != 0 && header->nonce == read_nonce();
 }
 
@@ -273,6 +295,7 @@ open_new(OgJournalFile *file, uint32 segments)
 	header->system_identifier = GetSystemIdentifier();
 	header->device = (uint64) st.st_dev;
 	header->inode = (uint64) st.st_ino;
+	header->boot = read_boot();
 	header->segment_size = OG_SEGMENT_SIZE;
 	if (!pg_strong_random(&header->nonce, sizeof(header->nonce)) ||
 		!write_nonce(header->nonce))

@@ -32,8 +32,10 @@ extern OgJournalFile og_journal_file;
 
 extern OgSegmentHeader *og_journal_segment(int number);
 extern void og_journal_free_slot(int number);
-extern uint32 og_journal_crc(uint64 lease, const OgRecord *record);
-extern uint32 og_journal_header_crc(uint64 lease, uint32 database);
+extern uint32 og_journal_crc(uint64 lease, uint32 offset,
+							 const OgRecord *record);
+extern uint32 og_journal_header_crc(uint32 number, uint64 lease,
+									uint32 database);
 extern OgBookEntry *og_journal_book_claim(uint32 database);
 extern void og_journal_book_free(uint32 database);
 

@@ -119,27 +119,25 @@ note_damage(OgSegmentCopy *segment, uint32 offset)
 
 /*
  * og_journal_next
- *		The record at *offset, which then moves past it; NULL at the end.  Of
- *		what is consumed only who wrote it is of interest.  Records whose CRC
- *		is wrong are passed over; where even the length is implausible the
- *		rest of the segment is given up.
+ *		The record at *offset, which then moves past it; NULL at the end.
+ *		Records whose CRC is wrong are passed over; where even the length is
+ *		implausible the rest of the segment is given up.  After a gap in which
+ *		another session may have begun segment->broken is set.
  */
 OgRecord *
 og_journal_next(OgSegmentCopy *segment, uint32 *offset)
 {
+	uint32		start = *offset;
+
 	while (*offset + sizeof(OgRecord) <= segment->tail)
 	{
 		OgRecord   *record = (OgRecord *) (segment->data + *offset);
 
 		if (!is_plausible(segment, *offset))
 			break;
-		if (*offset < segment->consumed && record->type != OG_REC_SESSION)
+		if (og_journal_crc(segment->lease, *offset, record) == record->crc)
 		{
-			*offset += record->length;
-			continue;
-		}
-		if (og_journal_crc(segment->lease, record) == record->crc)
-		{
+			segment->broken = *offset - start >= sizeof(OgSessionRecord);
 			*offset += record->length;
 			return record;
 		}

@@ -236,6 +236,8 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 	for (; (record = og_journal_next(segment, &offset)) != NULL;
 		 start = offset)
 	{
+		if (segment->broken)
+			parser->session = NULL; /* nobody knows who wrote it */
 		if (record->type == OG_REC_SESSION)
 		{
 			parser->session = (OgSessionRecord *) record;

@@ -4,7 +4,9 @@
 # PostgreSQL, and run the regress tests, the isolation specs and the TAP
 # tests there.  One line per test, the last line is "N passed, N failed".
 #
-#   TESTS="a b"                only these regress tests (after setup) or specs
+#   TESTS="a b"                only these regress tests (after setup) or specs;
+#                              sim is the simulated journal, torture that
+#                              of test/torture
 #   PROVE_TESTS="test/t/x.pl"  only these TAP files (patterns may be used)
 #   OG_TEST_TIMEOUT=900        limit in seconds for a TAP file; four times
 #                              that for all regress tests, for all specs
@@ -105,7 +107,7 @@ select_tests()
 		return
 	fi
 	for name in $TESTS; do
-		grep -qx -- "$name" <<<"$regress"$'\n'"$isolation" ||
+		grep -qx -- "$name" <<<"$regress"$'\n'"$isolation"$'\nsim\ntorture' ||
 			og_fail "no such test: $name"
 	done
 	# shellcheck disable=SC2086
@@ -216,6 +218,47 @@ run_fault_tests()
 	build && run_tap "$faults"
 }
 
+# Is this whole part asked for?
+part_wanted()
+{
+	[ -z "$TESTS$PROVE_TESTS" ] || [[ " $TESTS " == *" $1 "* ]]
+}
+
+# The journal alone, without a server.
+run_simulator()
+{
+	local name rc log=$OG_TMP/sim.log
+
+	part_wanted sim || return 0
+	if [ -n "$(og_missing_packages valgrind)" ]; then
+		og_can_be_root || og_fail "run as root: apt-get install valgrind"
+		og_install_packages valgrind || og_fail "no valgrind"
+	fi
+	og_as_user mkdir "$OG_TMP/sim"
+	SIM_FILES=$OG_TMP/sim/files
+	[ -z "${OG_SHM_IS_PRIVATE:-}" ] || SIM_FILES=/dev/shm/sim
+	export SIM_FILES
+	for name in $("$SRC/test/sim/run"); do
+		rc=0
+		og_limited "$TIMEOUT" "$SRC/test/sim/run" "$OG_TMP/sim" "$name" \
+			>"$log" 2>&1 || rc=$?
+		report "$rc" "$log" "sim $name: $(tail -n 1 "$log")"
+	done
+}
+
+# On a server of its own.
+run_torture()
+{
+	local rc=0 log=$OG_TMP/torture.log
+
+	part_wanted torture || return 0
+	OG_KEEP='' "$OG_ROOT/test/torture/run" >"$log" 2>&1 </dev/null &
+	OG_CHILD=$!
+	wait "$OG_CHILD" || rc=$?
+	OG_CHILD=
+	report "$rc" "$log" "$(head -n 1 "$log"): $(tail -n 1 "$log")"
+}
+
 run_server_suites()
 {
 	[ -n "$regress$isolation" ] || return 0
@@ -237,7 +280,9 @@ og_private_tree "$OG_TMP/pg"
 if build; then
 	check_exports
 	check_version
+	run_simulator
 	run_server_suites
+	run_torture
 	run_tap "$tap"
 	run_fault_tests
 fi

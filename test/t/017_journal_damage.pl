@@ -104,7 +104,7 @@ sub set_aside
 
 set_aside('damaged header', sub { substr($journal->{bytes}, 20, 1) ^= 'x' });
 set_aside('another version', sub {
-		substr($journal->{bytes}, 4, 4) = pack 'V', 2;
+		substr($journal->{bytes}, 4, 4) = pack 'V', 1;
 		$journal->seal_header;
 });
 set_aside('another data directory', sub {

@@ -45,7 +45,7 @@ sub save
 # Number of bytes that the file's header, without its CRC, has.
 sub header_length
 {
-	return 64 + 32 * 16;
+	return 72 + 32 * 16;
 }
 
 # Writes the header's CRC.
@@ -108,11 +108,11 @@ sub put
 		substr($bytes, $at + 16, 8) = pack 'Q<', $session
 		  if $type == SESSION && defined $session;
 		substr($bytes, $at, 4) =
-		  pack 'V', crc($key . substr($bytes, $at + 4, $length - 4));
+		  pack 'V', crc($key . pack('V', $at) . substr($bytes, $at + 4, $length - 4));
 	}
 	substr($bytes, 0, 24) = pack 'Q<VVVV', $lease,
 	  @$segment{qw(database magic tail)},
-	  crc($key . pack 'V', $segment->{database});
+	  crc($key . pack 'VV', $segment->{database}, $number);
 	substr($self->{bytes}, PAGE + $number * SEGMENT, SEGMENT) = $bytes;
 	return;
 }
