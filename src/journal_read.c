@@ -122,13 +122,16 @@ note_damage(OgSegmentCopy *segment, uint32 offset)
  *		The record at *offset, which then moves past it; NULL at the end.
  *		Records whose CRC is wrong are passed over; where even the length is
  *		implausible the rest of the segment is given up.  After a gap in which
- *		another session may have begun segment->broken is set.
+ *		another session may have begun segment->broken is set.  Of a segment
+ *		with nothing new there are no records.
  */
 OgRecord *
 og_journal_next(OgSegmentCopy *segment, uint32 *offset)
 {
 	uint32		start = *offset;
 
+	if (segment->data == NULL)
+		return NULL;
 	while (*offset + sizeof(OgRecord) <= segment->tail)
 	{
 		OgRecord   *record = (OgRecord *) (segment->data + *offset);

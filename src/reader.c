@@ -230,8 +230,6 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 	uint32		start = offset;
 	OgXact	   *xact;
 
-	if (segment->data == NULL)
-		return;
 	parser->session = NULL;
 	for (; (record = og_journal_next(segment, &offset)) != NULL;
 		 start = offset)
