@@ -163,6 +163,7 @@ sub start_client
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
+		$SIG{TERM} = 'DEFAULT';
 		exec @command, "client$number", $seed * 1000 + $number,
 		  "log/client$number"
 		  or POSIX::_exit(1);
@@ -359,6 +360,13 @@ sub come_to_rest
 	print "it does not come to rest\n";
 	return;
 }
+
+# Told to end in the middle: nothing is left behind.
+$SIG{TERM} = sub {
+	kill 'CONT', keys %stopped;
+	kill 'KILL', keys %client;
+	exit 1;
+};
 
 mkdir 'log';
 wait_for_server();
