@@ -371,10 +371,16 @@ COMMENT ON FUNCTION order_guard._reads_as(oid, name, text) IS
 'Raises an error if the text is no value of the column.';
 
 CREATE FUNCTION order_guard._unknown(because text)
-RETURNS order_guard._trace LANGUAGE sql IMMUTABLE
+RETURNS order_guard._trace LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT 'unknown', NULL, NULL, NULL, NULL, NULL, NULL, $1,
-		NULL::integer, NULL, NULL::xid8, NULL::timestamptz, false;
+DECLARE
+	t order_guard._trace;
+BEGIN
+	t.outcome := 'unknown';
+	t.unknown_because := because;
+	t.final := false;
+	RETURN t;
+END
 $$;
 COMMENT ON FUNCTION order_guard._unknown(text) IS
 'The answer that nothing can be said, with the reason.';
@@ -393,9 +399,10 @@ COMMENT ON FUNCTION order_guard._judge_soon(regclass, text, text) IS
 'As _judge(), but does not wait for a table that is locked.';
 
 CREATE FUNCTION order_guard._outcome_message(t order_guard._trace)
-RETURNS text LANGUAGE sql IMMUTABLE
+RETURNS text LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE
+BEGIN
+	RETURN CASE
 		WHEN t.outcome = 'committed' AND t.final
 			THEN 'The order has been placed.'
 		WHEN t.outcome = 'committed' AND t.pid IS NULL AND t.gid IS NULL
@@ -423,6 +430,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 				'it does not exist now.'
 		ELSE 'Whether the order has been placed cannot be said at the '
 			'moment; please do not place it again yet.' END;
+END
 $$;
 COMMENT ON FUNCTION order_guard._outcome_message(order_guard._trace) IS
 'An outcome as one may tell it to a customer.';
@@ -477,11 +485,13 @@ CREATE TYPE order_guard._answer AS (
 
 CREATE FUNCTION order_guard._answer(w order_guard._visible_watch,
 	t order_guard._trace)
-RETURNS order_guard._answer LANGUAGE sql VOLATILE
+RETURNS order_guard._answer LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT t.outcome, w.relation, t.key, t.status, t.sqlstate, t.reason,
+BEGIN
+	RETURN ROW(t.outcome, w.relation, t.key, t.status, t.sqlstate, t.reason,
 		t.basis, t.unknown_because, t.pid, t.gid, t.xid, t.at, t.final,
-		order_guard._outcome_message(t);
+		order_guard._outcome_message(t))::order_guard._answer;
+END
 $$;
 COMMENT ON FUNCTION order_guard._answer(order_guard._visible_watch,
 	order_guard._trace) IS
@@ -503,16 +513,16 @@ $$;
 COMMENT ON FUNCTION order_guard._outcome(regclass, text) IS
 'See outcome(relation, key).';
 
--- in SQL, where a parameter and a column of the result may share a name
+-- in C, where a parameter and a column of the result may share a name, and
+-- no plan is made in each call; for that reason what it calls is PL/pgSQL
 CREATE FUNCTION order_guard.outcome(relation regclass, key text)
 RETURNS TABLE (outcome text, relation regclass, key text, status text,
 	sqlstate text, reason text, basis text, unknown_because text,
 	pid integer, gid text, xid xid8, at timestamptz, final boolean,
 	message text)
-LANGUAGE sql VOLATILE STRICT
-SET search_path = pg_catalog, pg_temp AS $$
-	SELECT o.* FROM order_guard._outcome($1, $2) o;
-$$;
+LANGUAGE c VOLATILE STRICT ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_outcome_by_key';
 COMMENT ON FUNCTION order_guard.outcome(regclass, text) IS
 'What became of an order, by its key. "final": this answer does not change; '
 'after rolled_back a new attempt still may place the order.';
@@ -572,10 +582,9 @@ RETURNS TABLE (outcome text, relation regclass, key text, status text,
 	sqlstate text, reason text, basis text, unknown_because text,
 	pid integer, gid text, xid xid8, at timestamptz, final boolean,
 	message text)
-LANGUAGE sql VOLATILE STRICT
-SET search_path = pg_catalog, pg_temp AS $$
-	SELECT o.* FROM order_guard._outcome($1) o;
-$$;
+LANGUAGE c VOLATILE STRICT ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_outcome_by_token';
 COMMENT ON FUNCTION order_guard.outcome(text) IS
 'What became of the orders with a token: a row for each table that knows it, '
 'else one that says why nothing is known.';

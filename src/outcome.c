@@ -30,13 +30,17 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/tuplestore.h"
 #include "utils/xid8.h"
 
 #include "compat.h"
 #include "keytext.h"
 #include "outcome_private.h"
+#include "query.h"
 #include "views.h"
 
+PG_FUNCTION_INFO_V1(og_outcome_by_key);
+PG_FUNCTION_INFO_V1(og_outcome_by_token);
 PG_FUNCTION_INFO_V1(og_outcome_judge);
 PG_FUNCTION_INFO_V1(og_outcome_reads_as);
 
@@ -378,4 +382,54 @@ og_outcome_reads_as(PG_FUNCTION_ARGS)
 	(void) og_keytext_value(PG_GETARG_OID(0), NameStr(*PG_GETARG_NAME(1)),
 							text_to_cstring(PG_GETARG_TEXT_PP(2)), &type);
 	PG_RETURN_BOOL(true);
+}
+
+/*
+ * Gives what a query answers.  A function in SQL would plan it in each call.
+ */
+static void
+put_answers(FunctionCallInfo fcinfo, OgPlan *plan, int nargs,
+			const Oid *types)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[2] = {0};
+
+	for (int i = 0; i < nargs; i++)
+		values[i] = PG_GETARG_DATUM(i);
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	og_query_run(plan, nargs, types, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[row]);
+	SPI_finish();
+}
+
+/*
+ * order_guard.outcome(relation regclass, key text)
+ */
+Datum
+og_outcome_by_key(PG_FUNCTION_ARGS)
+{
+	static OgPlan plan = {
+		"SELECT o.* FROM order_guard._outcome($1, $2) o", NULL
+	};
+	Oid			types[] = {REGCLASSOID, TEXTOID};
+
+	put_answers(fcinfo, &plan, 2, types);
+	return (Datum) 0;
+}
+
+/*
+ * order_guard.outcome(token text)
+ */
+Datum
+og_outcome_by_token(PG_FUNCTION_ARGS)
+{
+	static OgPlan plan = {
+		"SELECT o.* FROM order_guard._outcome($1) o", NULL
+	};
+	Oid			types[] = {TEXTOID};
+
+	put_answers(fcinfo, &plan, 1, types);
+	return (Datum) 0;
 }
