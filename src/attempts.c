@@ -306,7 +306,8 @@ collect_row(HTAB *drafts, OgXact *xact, OgRow *row)
 	entry->draft.end = row->end ? row->end : end_of(xact);
 	entry->draft.refused = row->state == OG_ROW_REFUSED ||
 		row->state == OG_ROW_WAITING;
-	entry->draft.xid = row->xid;
+	/* An INSERT may have been noted before there was an id. */
+	entry->draft.xid = row->xid ? row->xid : xact->end ? xact->end->xid : 0;
 }
 
 static void

@@ -268,6 +268,15 @@ typedef struct OgSegmentCopy
 	char	   *data;			/* up to the tail; NULL: nothing is new in it */
 } OgSegmentCopy;
 
+/* What somebody looks for: an order by the hash of its key, or by a token. */
+typedef struct OgWanted
+{
+	uint32		watch;
+	const uint8 *hash;			/* 16 bytes; NULL: by the token */
+	const char *token;			/* its bytes, as capture notes them */
+	uint32		length;
+} OgWanted;
+
 /* start of the server */
 extern void og_journal_request_shmem(void);
 extern void og_journal_init_shmem(void);
@@ -289,6 +298,9 @@ extern void (*og_journal_work_hook) (bool urgent);
 
 /* reader */
 extern List *og_journal_copy(uint32 database);
+extern List *og_journal_find(uint32 database, const OgWanted *wanted);
+extern bool og_journal_wants(const OgWanted *wanted, const OgRecord *record,
+							 uint32 length);
 extern OgRecord *og_journal_next(OgSegmentCopy *segment, uint32 *offset);
 extern void og_journal_consume(int number, uint64 lease, uint32 offset);
 extern void og_journal_restore(uint64 lease, uint32 offset);

@@ -31,6 +31,10 @@ extern OgJournalShared *og_journal_shared;
 extern OgJournalFile og_journal_file;
 
 extern OgSegmentHeader *og_journal_segment(int number);
+extern List *og_journal_list(uint32 database);
+extern List *og_journal_copy_listed(List *segments);
+extern bool og_journal_plausible(uint8 type, uint16 length, uint32 offset,
+								 uint32 tail);
 extern void og_journal_free_slot(int number);
 extern uint32 og_journal_crc(uint64 lease, uint32 offset,
 							 const OgRecord *record);

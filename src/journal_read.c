@@ -42,19 +42,15 @@ copy_segment(OgSegmentCopy *copy)
 }
 
 /*
- * og_journal_copy
- *		Copies all segments of a database, in the order of their leases, in
- *		the current memory context; of those of which all has been consumed
- *		there is only the position.  The tails are read under the lock, under
- *		which sessions change segments: so of each session all is seen up to
- *		one moment.
+ * og_journal_list
+ *		All segments of a database in use, without their data.  The tails are
+ *		read under the lock, under which sessions change segments: so of each
+ *		session all is seen up to one moment.
  */
 List *
-og_journal_copy(uint32 database)
+og_journal_list(uint32 database)
 {
 	List	   *slots = NIL;
-	List	   *copies = NIL;
-	ListCell   *cell;
 
 	if (!og_journal_ready())
 		return NIL;
@@ -78,7 +74,21 @@ og_journal_copy(uint32 database)
 	}
 	LWLockRelease(og_journal_shared->lock);
 	pg_read_barrier();
-	foreach(cell, slots)
+	return slots;
+}
+
+/*
+ * og_journal_copy_listed
+ *		Copies listed segments, in the order of their leases; those that were
+ *		freed meanwhile are left out.
+ */
+List *
+og_journal_copy_listed(List *segments)
+{
+	List	   *copies = NIL;
+	ListCell   *cell;
+
+	foreach(cell, segments)
 	{
 		if (copy_segment(lfirst(cell)))
 			copies = lappend(copies, lfirst(cell));
@@ -87,9 +97,24 @@ og_journal_copy(uint32 database)
 	return copies;
 }
 
-/* Is the length of a record possible, where it stands and for its type? */
-static bool
-is_plausible(const OgSegmentCopy *segment, uint32 offset)
+/*
+ * og_journal_copy
+ *		Copies all segments of a database in which there is something that
+ *		nobody has consumed, in the current memory context.  Of the others
+ *		there is only the position.
+ */
+List *
+og_journal_copy(uint32 database)
+{
+	return og_journal_copy_listed(og_journal_list(database));
+}
+
+/*
+ * og_journal_plausible
+ *		Is the length of a record possible, where it stands and for its type?
+ */
+bool
+og_journal_plausible(uint8 type, uint16 length, uint32 offset, uint32 tail)
 {
 	static const uint32 least[] = {
 		[OG_REC_SESSION] = sizeof(OgSessionRecord),
@@ -100,13 +125,10 @@ is_plausible(const OgSegmentCopy *segment, uint32 offset)
 		[OG_REC_OUTCOME] = OG_END_SHORT,
 		[OG_REC_BULK] = sizeof(OgBulkRecord),
 	};
-	const OgRecord *record = (OgRecord *) (segment->data + offset);
 
-	return record->length >= sizeof(OgRecord) &&
-		record->length == MAXALIGN(record->length) &&
-		offset + record->length <= segment->tail &&
-		(record->type >= lengthof(least) ||
-		 record->length >= least[record->type]);
+	return length >= sizeof(OgRecord) && length == MAXALIGN(length) &&
+		offset + length <= tail &&
+		(type >= lengthof(least) || length >= least[type]);
 }
 
 /* Counts a damaged record that nobody has counted. */
@@ -136,7 +158,8 @@ og_journal_next(OgSegmentCopy *segment, uint32 *offset)
 	{
 		OgRecord   *record = (OgRecord *) (segment->data + *offset);
 
-		if (!is_plausible(segment, *offset))
+		if (!og_journal_plausible(record->type, record->length, *offset,
+								  segment->tail))
 			break;
 		if (og_journal_crc(segment->lease, *offset, record) == record->crc)
 		{

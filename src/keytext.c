@@ -20,7 +20,6 @@
 #include "utils/uuid.h"
 
 #include "compat.h"
-#include "keyhash.h"
 #include "keytext.h"
 
 PG_FUNCTION_INFO_V1(og_keytext_hash);
@@ -160,9 +159,12 @@ find_column(Oid relation, const char *column)
 	return attnum;
 }
 
-/* The equality of a type, as its default btree operator class has it. */
-static char *
-equality(Oid type)
+/*
+ * og_keytext_equality
+ *		The equality of a type, as its default btree operator class has it.
+ */
+char *
+og_keytext_equality(Oid type)
 {
 	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
@@ -193,38 +195,49 @@ og_keytext_compare(StringInfo buf, Oid relation, const char *column,
 		appendStringInfo(buf, "%s IS NULL", quote_identifier(column));
 	else
 		appendStringInfo(buf, "%s %s %s::%s", quote_identifier(column),
-						 equality(type), quote_literal_cstr(value),
+						 og_keytext_equality(type), quote_literal_cstr(value),
 						 format_type_extended(type, -1,
 											  FORMAT_TYPE_TYPEMOD_GIVEN |
 											  FORMAT_TYPE_FORCE_QUALIFY));
 }
 
-/* Adds one column to the hash, from its text. */
-static void
-hash_field(OgKeyHash *hash, Oid relation, const char *column,
-		   const char *field)
+/*
+ * og_keytext_value
+ *		What the text of a column means, as a value of its base type.
+ */
+Datum
+og_keytext_value(Oid relation, const char *column, const char *text, Oid *base)
 {
 	Oid			type;
 	Oid			collation;
 	int32		typmod;
-	int16		length;
-	bool		byval;
-	Datum		value = (Datum) 0;
+	Oid			input;
+	Oid			param;
 
 	get_atttypetypmodcoll(relation, find_column(relation, column),
 						  &type, &typmod, &collation);
-	get_typlenbyval(type, &length, &byval);
-	if (field != NULL)
-	{
-		Oid			base = getBaseTypeAndTypmod(type, &typmod);
-		Oid			input;
-		Oid			param;
+	*base = getBaseTypeAndTypmod(type, &typmod);
+	if (text == NULL)
+		return (Datum) 0;
+	getTypeInputInfo(*base, &input, &param);
+	return OidInputFunctionCall(input, unconstify(char *, text), param,
+								typmod);
+}
 
-		getTypeInputInfo(base, &input, &param);
-		value = OidInputFunctionCall(input, unconstify(char *, field), param,
-									 typmod);
-	}
-	og_keyhash_add(hash, value, field == NULL, type, length, byval);
+/*
+ * og_keytext_add
+ *		Adds one column to the hash of a key.
+ */
+void
+og_keytext_add(OgKeyHash *hash, Oid relation, const char *column,
+			   Datum value, bool isnull)
+{
+	Oid			type = get_atttype(relation, find_column(relation, column));
+	int16		length;
+	bool		byval;
+
+	get_typlenbyval(type, &length, &byval);
+	og_keyhash_add(hash, value, isnull, type, length, byval);
 }
 
 /*
@@ -247,8 +260,14 @@ og_keytext_hash(PG_FUNCTION_ARGS)
 	fields = og_keytext_split(text_to_cstring(PG_GETARG_TEXT_PP(2)), n);
 	og_keyhash_begin(&hash);
 	for (int i = 0; i < n; i++)
-		hash_field(&hash, relation, NameStr(*DatumGetName(names[i])),
-				   list_nth(fields, i));
+	{
+		const char *column = NameStr(*DatumGetName(names[i]));
+		const char *field = list_nth(fields, i);
+		Oid			base;
+		Datum		value = og_keytext_value(relation, column, field, &base);
+
+		og_keytext_add(&hash, relation, column, value, field == NULL);
+	}
 	memcpy(uuid->data, hash.half, UUID_LEN);
 	PG_RETURN_UUID_P(uuid);
 }

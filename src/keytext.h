@@ -8,6 +8,8 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 
+#include "keyhash.h"
+
 /* n fields, NULL for nulls; NULL if there are none */
 extern char *og_keytext_join(char **fields, int n);
 
@@ -26,5 +28,14 @@ extern const char *og_keytext_parse(const char *key, int n, List **fields);
  */
 extern void og_keytext_compare(StringInfo buf, Oid relation,
 							   const char *column, const char *value);
+
+/* "OPERATOR(pg_catalog.=)" */
+extern char *og_keytext_equality(Oid type);
+
+/* A column's text as a value of its base type; raises what that raises. */
+extern Datum og_keytext_value(Oid relation, const char *column,
+							  const char *text, Oid *base);
+extern void og_keytext_add(OgKeyHash *hash, Oid relation, const char *column,
+						   Datum value, bool isnull);
 
 #endif							/* OG_KEYTEXT_H */

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "condition.h"
 #include "drop.h"
+#include "durable.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
@@ -43,6 +44,7 @@ request_shmem(void)
 		previous_shmem_request();
 	og_journal_request_shmem();
 	og_launcher_request_shmem();
+	RequestAddinShmemSpace(og_durable_shmem_size());
 }
 
 static void
@@ -52,6 +54,7 @@ startup_shmem(void)
 		previous_shmem_startup();
 	og_journal_init_shmem();
 	og_launcher_init_shmem();
+	og_durable_init_shmem();
 }
 
 static void

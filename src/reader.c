@@ -275,11 +275,22 @@ find_newest(Parser *parser)
 OgReading *
 og_reader_read(Oid database)
 {
+	return og_reader_parse(og_journal_copy(database));
+}
+
+/*
+ * og_reader_parse
+ *		Reads copies of segments.  A transaction is complete if all segments of
+ *		its session are among them.
+ */
+OgReading *
+og_reader_parse(List *segments)
+{
 	OgReading  *reading = palloc0(sizeof(OgReading));
 	Parser		parser = {0};
 	ListCell   *cell;
 
-	reading->segments = og_journal_copy(database);
+	reading->segments = segments;
 	if (reading->segments == NIL)
 		return reading;
 	parser.reading = reading;

@@ -64,6 +64,7 @@ typedef struct OgReading
 } OgReading;
 
 extern OgReading *og_reader_read(Oid database);
+extern OgReading *og_reader_parse(List *segments);
 extern void og_reader_limit(OgReading *reading);
 
 /* values, as text in the current memory context; NULL: none */

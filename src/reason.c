@@ -84,8 +84,10 @@ og_reason_text(const OgError *error)
 			if (error->cause == OG_CAUSE_TERMINATED)
 				return pstrdup("the backend was told to end");
 			/* RAISE, in a function or a trigger */
-			return pstrdup(error->message[0] ?
-						   "the application raised an error" :
+			if (error->message[0])
+				return pstrdup("the application raised an error");
+			/* A parallel worker's error comes without its message's id. */
+			return pstrdup(error->sqlstate ? "the statement failed" :
 						   "the statement or its COMMIT failed");
 		case OG_CAUSE_CLIENT:
 			return pstrdup("the client rolled back");

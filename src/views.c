@@ -144,9 +144,12 @@ add_net(HTAB *net, OgXact *xact, OgRow *row)
 	return entry;
 }
 
-/* What several operations amount to; 0: nothing. */
-static char
-net_operation(char first, char last)
+/*
+ * og_views_net_operation
+ *		What several operations amount to; 0: nothing.
+ */
+char
+og_views_net_operation(char first, char last)
 {
 	if (first == 'I')
 		return last == 'D' ? '\0' : 'I';
@@ -179,7 +182,7 @@ put_net(ReturnSetInfo *result, OgXact *xact, NetRow *net)
 	OgRowRecord *last = net->last->record;
 	char		operation[2] = {0};
 
-	operation[0] = net_operation(first->operation, last->operation);
+	operation[0] = og_views_net_operation(first->operation, last->operation);
 	if (operation[0] == '\0')
 		return;
 	values[0] = Int64GetDatum((int64) xact->key.session);
@@ -268,11 +271,12 @@ og_views_waits(const PGPROC *proc)
 }
 
 /*
- * A backend that waits for its client's next statement does not wait with a
- * candidate of the last one: that one was skipped.
+ * og_views_idle
+ *		A backend that waits for its client's next statement does not wait with
+ *		a candidate of the last one: that one was skipped.
  */
-static bool
-is_idle(const PGPROC *proc)
+bool
+og_views_idle(const PGPROC *proc)
 {
 	return *(volatile const uint32 *) &proc->wait_event_info ==
 		WAIT_EVENT_CLIENT_READ;
@@ -341,7 +345,7 @@ put_open(ReturnSetInfo *result, bool only_suspect)
 			continue;
 		proc = og_views_backend(xact->session);
 		if (proc != NULL && (!only_suspect || is_suspect(xact, proc, now)))
-			put_xact(result, xact, net, is_idle(proc));
+			put_xact(result, xact, net, og_views_idle(proc));
 	}
 }
 

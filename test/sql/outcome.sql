@@ -51,9 +51,6 @@ SELECT outcome, sqlstate, final FROM fate('5');
 
 -- unknown, and why
 SELECT * FROM fate('99');
-BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT outcome, unknown_because, message FROM fate('99');
-COMMIT;
 BEGIN;
 UPDATE fate SET status = 'PAID' WHERE id = 5;
 ROLLBACK;
