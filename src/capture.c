@@ -33,6 +33,7 @@
 #include "capture.h"
 #include "columns.h"
 #include "compat.h"
+#include "failpoint.h"
 #include "keyhash.h"
 #include "settings.h"
 
@@ -328,7 +329,10 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 		else if (column->role == 's')
 			add_value(status, column, value, isnull);
 		else if (column->role == 't')
+		{
+			OG_FAILPOINT_NOTE(column->type, value, isnull);
 			add_value(OG_VALUE_TOKEN, column, value, isnull);
+		}
 		else if (column->role == 'a')
 			add_value(OG_VALUE_AMOUNT, column, value, isnull);
 		else if (column->role == 'c')

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "condition.h"
 #include "drop.h"
+#include "failpoint.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
@@ -43,6 +44,7 @@ request_shmem(void)
 		previous_shmem_request();
 	og_journal_request_shmem();
 	og_launcher_request_shmem();
+	og_failpoint_request_shmem();
 }
 
 static void
@@ -52,6 +54,7 @@ startup_shmem(void)
 		previous_shmem_startup();
 	og_journal_init_shmem();
 	og_launcher_init_shmem();
+	og_failpoint_init_shmem();
 }
 
 static void
@@ -201,6 +204,7 @@ _PG_init(void)
 	og_attempt_init();
 	og_capture_init();
 	og_condition_init();
+	og_failpoint_init();
 	og_launcher_register();
 	install_hooks();
 }
