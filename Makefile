@@ -5,22 +5,26 @@
 #   make check            everything, on a private server of its own;
 #                         TESTS="a b" and PROVE_TESTS=test/t/x.pl limit it
 #   make check-17         the same in a chroot with PostgreSQL 17
+#   make check-peers      with clients in other languages, pgbouncer, pgaudit
 #   make demo, bench      the demonstration, the measurement of the overhead
 #   DEBUG_FAULTS=1        build with injected failures
 
-SCRIPTED = check check-17 demo bench
+SCRIPTED = check check-17 check-peers demo bench
 
 # These need no PostgreSQL yet, and PGXS has a "check" of its own that only
 # says that it does not exist.
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
-export TESTS PROVE_TESTS DEBUG_FAULTS
+export TESTS PROVE_TESTS DEBUG_FAULTS PEERS SCENES
 
 check:
 	@test/run/check.sh
 
 check-17:
 	@test/run/check-17.sh
+
+check-peers:
+	@test/run/check-peers.sh
 
 demo:
 	@test/demo/run
