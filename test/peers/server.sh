@@ -227,6 +227,7 @@ bouncer_start()
 		auth_file = $OG_TMP/users.txt
 		pool_mode = transaction
 		max_client_conn = 300
+		listen_backlog = 300
 		default_pool_size = 10
 		server_login_retry = 1
 		logfile = $BOUNCER/log
