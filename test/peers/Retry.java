@@ -42,7 +42,7 @@ public class Retry {
     static final String OUTCOME =
         "SELECT outcome, key FROM order_guard.outcome(?)";
     static final String SETTLE =
-        "SELECT outcome, key FROM order_guard.settle(?, true, '5 s')";
+        "SELECT outcome, key FROM settle_order(?)";
 
     record Answer(String outcome, String key) { }
 

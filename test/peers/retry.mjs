@@ -24,7 +24,7 @@ class StillUnknown extends Error {}
 const TRANSIENT = ["08", "25", "40", "53", "55", "57", "58"];
 
 const OUTCOME = "SELECT outcome, key FROM order_guard.outcome($1)";
-const SETTLE = "SELECT outcome, key FROM order_guard.settle($1, true, '5 s')";
+const SETTLE = "SELECT outcome, key FROM settle_order($1)";
 
 // One short transaction on a connection of its own, or of a pool.
 async function run(work) {

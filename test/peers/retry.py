@@ -56,7 +56,7 @@ class StillUnknown(Exception):
 TRANSIENT = ("08", "25", "40", "53", "55", "57", "58")
 
 OUTCOME = "SELECT outcome, key FROM order_guard.outcome(%s)"
-SETTLE = "SELECT outcome, key FROM order_guard.settle(%s, true, '5 s')"
+SETTLE = "SELECT outcome, key FROM settle_order(%s)"
 
 
 def run(work):
