@@ -168,7 +168,7 @@ define_settle()
 			OUT outcome text, OUT key text)
 		LANGUAGE sql SECURITY DEFINER
 		SET search_path = pg_catalog, pg_temp
-		AS 'SELECT outcome, key FROM $(sed "s/'/''/g" <<<"$1")';
+		AS \$\$SELECT outcome, key FROM $1\$\$;
 	REVOKE ALL ON FUNCTION settle_order FROM PUBLIC;
 	GRANT EXECUTE ON FUNCTION settle_order
 		TO shop, shop_before, shop_after"
