@@ -5,18 +5,19 @@
 #   make check            everything, on a private server of its own;
 #                         TESTS="a b" and PROVE_TESTS=test/t/x.pl limit it
 #   make check-17         the same in a chroot with PostgreSQL 17
+#   make check-peers      with clients in other languages, pgbouncer, pgaudit
 #   make demo, bench      the demonstration, the measurement of the overhead
 #   make torture          faults for DURATION=60 seconds from SEED=...; then
 #                         every order is accounted for
 #   DEBUG_FAULTS=1        build with injected failures
 
-SCRIPTED = check check-17 demo bench torture
+SCRIPTED = check check-17 check-peers demo bench torture
 
 # These need no PostgreSQL yet, and PGXS has a "check" of its own that only
 # says that it does not exist.
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
-export TESTS PROVE_TESTS DEBUG_FAULTS
+export TESTS PROVE_TESTS DEBUG_FAULTS PEERS SCENES
 # not their default when they are not given
 ifdef DURATION
 export DURATION
@@ -30,6 +31,9 @@ check:
 
 check-17:
 	@test/run/check-17.sh
+
+check-peers:
+	@test/run/check-peers.sh
 
 demo:
 	@test/demo/run

@@ -34,6 +34,7 @@
 #include "capture.h"
 #include "columns.h"
 #include "compat.h"
+#include "failpoint.h"
 #include "keyhash.h"
 #include "settings.h"
 
@@ -394,6 +395,8 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 		if (column->uses & IS_KEY)
 			og_keyhash_add(&draft.key, value, isnull, column->type,
 						   column->length, column->byval);
+		if (column->value_role == OG_VALUE_TOKEN)
+			OG_FAILPOINT_NOTE(column->type, value, isnull);
 		add_value(column->value_role == OG_VALUE_NEW_STATUS ? status :
 				  column->value_role, column, value, isnull);
 	}

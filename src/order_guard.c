@@ -20,6 +20,7 @@
 #include "condition.h"
 #include "drop.h"
 #include "durable.h"
+#include "failpoint.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
@@ -45,6 +46,7 @@ request_shmem(void)
 	og_journal_request_shmem();
 	og_launcher_request_shmem();
 	RequestAddinShmemSpace(og_durable_shmem_size());
+	og_failpoint_request_shmem();
 }
 
 static void
@@ -55,6 +57,7 @@ startup_shmem(void)
 	og_journal_init_shmem();
 	og_launcher_init_shmem();
 	og_durable_init_shmem();
+	og_failpoint_init_shmem();
 }
 
 static void
@@ -204,6 +207,7 @@ _PG_init(void)
 	og_attempt_init();
 	og_capture_init();
 	og_condition_init();
+	og_failpoint_init();
 	og_launcher_register();
 	install_hooks();
 }

@@ -8,6 +8,7 @@
 
 #include "utils/guc.h"
 
+#include "failpoint.h"
 #include "fault.h"
 #include "settings.h"
 
@@ -93,6 +94,20 @@ define_worker(void)
 				"Writes a line to the server log for each incident.");
 }
 
+static void
+define_fail_point(void)
+{
+	DefineCustomStringVariable("order_guard.fail_point",
+							   "Cuts the connection before or after the "
+							   "commit of a token.",
+							   "To test an application's retries: "
+							   "\"[once ]before-commit:TOKEN\" or "
+							   "\"[once ]after-commit:TOKEN\"; * is any "
+							   "token.",
+							   &og_fail_point, NULL, PGC_SUSET, 0,
+							   og_failpoint_check, NULL, NULL);
+}
+
 #ifdef OG_FAULTS
 char	   *og_fault = NULL;
 
@@ -114,6 +129,7 @@ og_settings_define(void)
 {
 	define_capture();
 	define_worker();
+	define_fail_point();
 #ifdef OG_FAULTS
 	define_fault();
 #endif
