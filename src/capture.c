@@ -305,6 +305,30 @@ begin_draft(const OgCaptured *entry, char operation, uint8 flags)
 	og_keyhash_begin(&draft.key);
 }
 
+/* Of applications that have no column for the token. */
+static void
+add_token_setting(const OgCaptured *entry)
+{
+	OgValue    *item = (OgValue *) (draft.record.bytes + draft.length);
+	Size		length;
+
+	if (og_token == NULL || *og_token == '\0' ||
+		draft.record.row.nvalues == MAX_VALUES)
+		return;
+	for (int i = 0; i < entry->ncolumns; i++)
+		if (entry->column[i].role == 't')
+			return;
+	length = Min(strlen(og_token), OG_MAX_VALUE);
+	item->type = TEXTOID;
+	item->role = OG_VALUE_TOKEN;
+	item->flags = 0;
+	item->length = length;
+	memcpy(item + 1, og_token, length);
+	memset((char *) (item + 1) + length, 0, MAXALIGN(length) - length);
+	draft.length += sizeof(OgValue) + MAXALIGN(length);
+	draft.record.row.nvalues++;
+}
+
 /* Adds all that is to be noted of one image of the row. */
 static void
 add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
@@ -334,6 +358,7 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 		else if (column->role == 'c')
 			add_value(OG_VALUE_CUSTOMER, column, value, isnull);
 	}
+	add_token_setting(entry);
 	memcpy(draft.record.row.hash, draft.key.half, 16);
 }
 

@@ -19,10 +19,12 @@
 #include "compat.h"
 #include "condition.h"
 #include "drop.h"
+#include "guard.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
 #include "settings.h"
+#include "settle.h"
 
 PG_MODULE_MAGIC;
 
@@ -42,6 +44,8 @@ request_shmem(void)
 	if (previous_shmem_request)
 		previous_shmem_request();
 	og_journal_request_shmem();
+	og_tombstone_request_shmem();
+	og_settle_request_shmem();
 	og_launcher_request_shmem();
 }
 
@@ -51,6 +55,8 @@ startup_shmem(void)
 	if (previous_shmem_startup)
 		previous_shmem_startup();
 	og_journal_init_shmem();
+	og_tombstone_init_shmem();
+	og_settle_init_shmem();
 	og_launcher_init_shmem();
 }
 
@@ -199,6 +205,7 @@ _PG_init(void)
 		return;
 	}
 	og_attempt_init();
+	og_guard_init();
 	og_capture_init();
 	og_condition_init();
 	og_launcher_register();

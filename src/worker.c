@@ -41,6 +41,7 @@
 #include "compat.h"
 #include "journal.h"
 #include "settings.h"
+#include "settle.h"
 #include "slot.h"
 #include "tick.h"
 #include "worker.h"
@@ -456,11 +457,16 @@ nap(void)
 	if (failures > 0)
 		pause = Max(pause, Min(1000L << Min(failures - 1, 5), BACK_OFF_MS));
 	until = TimestampTzPlusMilliseconds(now, pause);
-	while (now < until && !og_slot_owed(slot))
+	for (;;)
 	{
+		long		settle = og_settle_serve();
+		long		rest = TimestampDifferenceMilliseconds(now, until) + 1;
+
+		if (now >= until || og_slot_owed(slot))
+			break;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, until) + 1,
+						 settle < 0 ? rest : Min(rest, settle),
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		if (handle_signals())
