@@ -822,28 +822,66 @@ $$;
 COMMENT ON FUNCTION order_guard._settled_answer(text) IS
 'The answer for a settled token, or nothing.';
 
-CREATE FUNCTION order_guard._used_answer(relation regclass, key text,
-	xmin xid, xact xid8, at timestamptz)
+CREATE FUNCTION order_guard._placed(w order_guard._visible_watch,
+	condition text)
+RETURNS order_guard._answer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t order_guard._trace := order_guard._row_trace(w, condition);
+BEGIN
+	RETURN order_guard._answer(w, t);
+EXCEPTION WHEN data_exception THEN
+	RETURN NULL;	-- this table's tokens are of another type
+END
+$$;
+COMMENT ON FUNCTION order_guard._placed(order_guard._visible_watch, text) IS
+'The answer for an order whose row is there, without a look elsewhere.';
+
+CREATE FUNCTION order_guard._used_answer(w order_guard._visible_watch,
+	key text, xmin xid, xact xid8, at timestamptz)
 RETURNS order_guard._answer LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	t order_guard._trace;
-	a order_guard._answer := order_guard._outcome(relation, key);
+	a order_guard._answer := order_guard._placed(w,
+		order_guard._key_condition(w.id, key));
 BEGIN
-	IF a.outcome = 'committed' OR NOT order_guard._committed(xmin) THEN
+	IF a.outcome IS NOT NULL THEN
 		RETURN a;
+	ELSIF NOT order_guard._committed(xmin) THEN
+		RETURN NULL;
 	END IF;
 	-- the order is gone, or has been moved, since its token was committed
 	t.outcome := 'committed';
+	t.key := key;
+	t.basis := 'token';
+	t.xid := xact;
+	t.at := at;
 	t.final := true;
-	SELECT t.outcome, $1, $2, NULL, NULL, NULL, 'token', NULL, NULL, NULL, $4,
-		$5, t.final, order_guard._outcome_message(t) INTO a;
-	RETURN a;
+	RETURN order_guard._answer(w, t);
 END
 $$;
-COMMENT ON FUNCTION order_guard._used_answer(regclass, text, xid, xid8,
-	timestamptz) IS
+COMMENT ON FUNCTION order_guard._used_answer(order_guard._visible_watch, text,
+	xid, xid8, timestamptz) IS
 'The answer for an order that was placed under a token given by setting.';
+
+CREATE FUNCTION order_guard._placed_answer(token text)
+RETURNS SETOF order_guard._answer LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT a.* FROM order_guard._guarded_watch g
+	JOIN order_guard._visible_watch v ON v.id = g.id
+	CROSS JOIN LATERAL order_guard._placed(v,
+		order_guard._column_condition(v.relation, v.token, $1)) a
+	WHERE v.token IS NOT NULL AND a.outcome = 'committed'
+	UNION ALL
+	SELECT a.* FROM order_guard._used_token u
+	JOIN order_guard._visible_watch v ON v.relation = u.relation
+	CROSS JOIN LATERAL order_guard._used_answer(v, u.key, u.row_xmin,
+		u.xid, u.at) a
+	WHERE u.token = $1 AND a.outcome IS NOT NULL;
+$$;
+COMMENT ON FUNCTION order_guard._placed_answer(text) IS
+'Orders that were placed under a token, in guarded tables.';
 
 CREATE FUNCTION order_guard._guarded_outcome(token text)
 RETURNS SETOF order_guard._answer LANGUAGE sql VOLATILE
@@ -851,9 +889,10 @@ SET search_path = pg_catalog, pg_temp AS $$
 	SELECT s.* FROM order_guard._settled_answer($1) s
 	UNION ALL
 	SELECT a.* FROM order_guard._used_token u
-	CROSS JOIN LATERAL order_guard._used_answer(u.relation, u.key, u.row_xmin,
+	JOIN order_guard._visible_watch v ON v.relation = u.relation
+	CROSS JOIN LATERAL order_guard._used_answer(v, u.key, u.row_xmin,
 		u.xid, u.at) a
-	WHERE u.token = $1;
+	WHERE u.token = $1 AND a.outcome IS NOT NULL;
 $$;
 COMMENT ON FUNCTION order_guard._guarded_outcome(text) IS
 'What tombstones and tokens given by setting tell; nothing: ask the tables.';
@@ -969,9 +1008,8 @@ BEGIN
 		timeout);
 	settled := s.outcome = 'settled';
 	IF s.outcome = 'committed' THEN
-		-- with all that outcome() knows, unless an old snapshot hides it
-		RETURN QUERY SELECT * FROM order_guard._outcome(token) o
-			WHERE o.outcome = 'committed';
+		-- with key and status, unless an old snapshot hides the row
+		RETURN QUERY SELECT * FROM order_guard._placed_answer(token);
 		IF FOUND THEN
 			RETURN;
 		END IF;
@@ -3028,7 +3066,10 @@ GRANT SELECT ON order_guard._guarded_watch, order_guard._settled_token,
 GRANT EXECUTE ON FUNCTION
 	order_guard._token_forms(text), order_guard._all_guarded(),
 	order_guard._settled_answer(text),
-	order_guard._used_answer(regclass, text, xid, xid8, timestamptz),
+	order_guard._placed(order_guard._visible_watch, text),
+	order_guard._used_answer(order_guard._visible_watch, text, xid, xid8,
+		timestamptz),
+	order_guard._placed_answer(text),
 	order_guard._guarded_outcome(text),
 	order_guard._settle(text[], boolean, interval),
 	order_guard._end_holder(integer, xid),
