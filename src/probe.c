@@ -211,13 +211,14 @@ take_row(Look *look, TupleTableSlot *slot)
 {
 	bool		isnull;
 	TransactionId xid;
+	Datum		xmin;
 
 	if (!look->dirty)
 	{
 		look->found = true;
-		flush_commit(DatumGetTransactionId(slot_getsysattr(slot,
-														   MinTransactionIdAttributeNumber,
-														   &isnull)));
+		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber,
+							   &isnull);
+		flush_commit(DatumGetTransactionId(xmin));
 	}
 	else if (TransactionIdIsValid(look->snapshot->xmin))
 	{
