@@ -810,14 +810,21 @@ COMMENT ON FUNCTION order_guard._all_guarded() IS
 'Have all watches with a token column the option settle?';
 
 CREATE FUNCTION order_guard._settled_answer(token text)
-RETURNS SETOF order_guard._answer LANGUAGE sql VOLATILE
+RETURNS SETOF order_guard._answer LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT 'settled', NULL::regclass, NULL, NULL, NULL, NULL, 'tombstone', NULL,
-		NULL::integer, NULL, NULL::xid8, s.settled_at,
-		order_guard._all_guarded(),
-		'The order has not been placed and never will be.'
-	FROM order_guard._settled_token s
-	WHERE s.token = ANY (order_guard._token_forms($1)) LIMIT 1;
+DECLARE
+	forms text[] := order_guard._token_forms(token);
+	t order_guard._trace;
+BEGIN
+	SELECT s.settled_at INTO t.at FROM order_guard._settled_token s
+	WHERE s.token = ANY (forms) LIMIT 1;
+	IF t.at IS NOT NULL THEN
+		t.outcome := 'settled';
+		t.basis := 'tombstone';
+		t.final := order_guard._all_guarded();
+		RETURN NEXT order_guard._answer(NULL, t);
+	END IF;
+END
 $$;
 COMMENT ON FUNCTION order_guard._settled_answer(text) IS
 'The answer for a settled token, or nothing.';
@@ -827,8 +834,9 @@ CREATE FUNCTION order_guard._placed(w order_guard._visible_watch,
 RETURNS order_guard._answer LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	t order_guard._trace := order_guard._row_trace(w, condition);
+	t order_guard._trace;
 BEGIN
+	t := order_guard._row_trace(w, condition);
 	RETURN order_guard._answer(w, t);
 EXCEPTION WHEN data_exception THEN
 	RETURN NULL;	-- this table's tokens are of another type
@@ -843,9 +851,9 @@ RETURNS order_guard._answer LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	t order_guard._trace;
-	a order_guard._answer := order_guard._placed(w,
-		order_guard._key_condition(w.id, key));
+	a order_guard._answer;
 BEGIN
+	a := order_guard._placed(w, order_guard._key_condition(w.id, key));
 	IF a.outcome IS NOT NULL THEN
 		RETURN a;
 	ELSIF NOT order_guard._committed(xmin) THEN
@@ -1001,28 +1009,34 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	s record;
 	t order_guard._trace;
-	reason text;
-	settled boolean;
+	w order_guard._visible_watch;
 BEGIN
 	s := order_guard._settle(order_guard._token_forms(token), cancel,
 		timeout);
-	settled := s.outcome = 'settled';
 	IF s.outcome = 'committed' THEN
 		-- with key and status, unless an old snapshot hides the row
 		RETURN QUERY SELECT * FROM order_guard._placed_answer(token);
 		IF FOUND THEN
 			RETURN;
 		END IF;
-	ELSIF settled AND cancel AND s.pid IS NOT NULL THEN
-		reason := order_guard._end_holder(s.pid, s.xid);
+		SELECT v.* INTO w FROM order_guard._visible_watch v
+		WHERE v.relation = s.relation;
 	END IF;
 	t.outcome := s.outcome;
-	t.final := s.final AND (NOT settled OR order_guard._all_guarded());
-	RETURN QUERY SELECT s.outcome, s.relation::regclass, NULL, NULL, NULL,
-		reason, CASE s.outcome WHEN 'settled' THEN 'tombstone'
-			WHEN 'committed' THEN 'row' ELSE 'index' END,
-		NULL, CASE WHEN NOT settled THEN s.pid END, s.gid, NULL::xid8,
-		clock_timestamp(), t.final, order_guard._outcome_message(t);
+	t.at := clock_timestamp();
+	t.final := s.final;
+	t.basis := CASE s.outcome WHEN 'committed' THEN 'row'
+		WHEN 'settled' THEN 'tombstone' ELSE 'index' END;
+	IF s.outcome <> 'settled' THEN
+		t.pid := s.pid;
+		t.gid := s.gid;
+	ELSE
+		t.final := t.final AND order_guard._all_guarded();
+		IF cancel AND s.pid IS NOT NULL THEN
+			t.reason := order_guard._end_holder(s.pid, s.xid);
+		END IF;
+	END IF;
+	RETURN NEXT order_guard._answer(w, t);
 END
 $$;
 COMMENT ON FUNCTION order_guard._settle_answer(text, boolean, interval) IS
