@@ -51,6 +51,22 @@ $node->safe_psql('postgres', q{
 is(settle($node, 'dead'), 'settled|t', 'a token is settled');
 check($node, 'it is refused');
 
+# A promise is not taken back by a setting.
+$node->append_conf('postgresql.conf', 'order_guard.enabled = off');
+$node->reload;
+$node->poll_query_until('postgres',
+	q{SELECT current_setting('order_guard.enabled') = 'off'});
+check($node, 'switched off');
+is(settle($node, 'off'), 'settled|t', 'and is given all the same');
+$node->append_conf('postgresql.conf', 'order_guard.enabled = on');
+$node->reload;
+
+# Only tokens given by setting are forgotten some day.
+$node->safe_psql('postgres', q{
+	UPDATE order_guard.settled SET settled_at = now() - interval '10 years';
+	INSERT INTO order_guard.token_use SELECT t, 0, gen_random_uuid(), '1',
+		gen_random_uuid(), true, false, '3', now() - a::interval
+	FROM (VALUES ('old', '31 days'), ('new', '29 days')) v (t, a)});
 $node->stop('immediate');
 $node->start;
 check($node, 'after an immediate stop');
@@ -61,6 +77,8 @@ crash($node, $session->{pid});
 $session->abandon;
 check($node, 'after a crash');
 scan($node);
+is($node->safe_psql('postgres', 'SELECT token FROM order_guard.token_use'),
+	'new', 'an old token is forgotten');
 is(settle($node, 'crashes'), 'settled|t', 'what the crash undid is settled');
 
 # The worker is killed (so is every backend with it).
