@@ -240,6 +240,12 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'og_guard_trigger';
 COMMENT ON FUNCTION order_guard.guard() IS
 'Keeps settled tokens from being used. Its triggers are made by watch().';
 
+CREATE FUNCTION order_guard._guarding() RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'og_guard_condition';
+COMMENT ON FUNCTION order_guard._guarding() IS
+'Condition of the guard''s triggers: true.';
+
 CREATE FUNCTION order_guard._is_guarded(options jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -2156,7 +2162,9 @@ BEGIN
 		name, event, relation,
 		CASE WHEN event LIKE '%TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END,
 		CASE WHEN event LIKE 'AFTER INSERT%DELETE'
-			THEN format('WHEN (order_guard._itemising(%s))', w.id) END,
+			THEN format('WHEN (order_guard._itemising(%s))', w.id)
+			WHEN event = 'AFTER INSERT OR UPDATE'
+			THEN 'WHEN (order_guard._guarding())' END,
 		CASE event WHEN 'AFTER INSERT OR UPDATE' THEN 'guard'
 			ELSE 'capture' END,
 		(SELECT format('%L, %L', u.a[1], string_agg(
@@ -3093,5 +3101,6 @@ GRANT EXECUTE ON FUNCTION
 
 -- the triggers: checked when they are made, and for each row of a writer
 GRANT EXECUTE ON FUNCTION order_guard.capture(), order_guard.guard(),
+	order_guard._guarding(),
 	order_guard._itemising(integer)
 	TO PUBLIC;

@@ -54,17 +54,9 @@ static Size texts_used = 0;
 static Size texts_size = 0;
 static bool committing = false; /* tokens have been announced */
 
-/* What a trigger looks at, as of some state of the relation cache. */
-typedef struct Source
-{
-	Oid			trigger;
-	uint32		as_of;
-	uint32		watch;
-	AttrNumber	attnum;			/* 0: the setting order_guard.token */
-	Oid			type;			/* no domain */
-} Source;
+Oid			og_guard_function = InvalidOid;
 
-static Source sources[16];
+static OgGuardSource sources[16];
 static uint32 changes = 1;
 
 /* ------------------------------------------------------------------------
@@ -248,37 +240,29 @@ find_attribute(Relation relation, const OgColumnName *column)
 			 errhint("Call order_guard.watch() again.")));
 }
 
-static void
-describe(Source *source, const TriggerData *data)
+/* See guard.h. */
+void
+og_guard_describe(OgGuardSource *source, Relation relation,
+				  const Trigger *trigger)
 {
-	const char *place = og_columns_first(data->tg_trigger);
-	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	const char *place = og_columns_first(trigger);
+	TupleDesc	desc = RelationGetDescr(relation);
 	OgColumnName column;
 
+	if (source->trigger == trigger->tgoid && source->as_of == changes &&
+		og_tombstone_ready())
+		return;
 	source->trigger = InvalidOid;
 	source->as_of = changes;
-	source->watch = og_columns_watch(data->tg_trigger);
 	source->attnum = 0;
 	while (og_columns_next(&place, &column))
 		if (column.role == 't')
-			source->attnum = find_attribute(data->tg_relation, &column);
+			source->attnum = find_attribute(relation, &column);
+	/* Looking up the type may take in a change: then once more next time. */
 	if (source->attnum > 0)
 		source->type = getBaseType(TupleDescAttr(desc, source->attnum -
 												 1)->atttypid);
-	/* looking up the type may have taken in a change */
-	source->trigger = data->tg_trigger->tgoid;
-}
-
-static const Source *
-find_source(const TriggerData *data)
-{
-	Source	   *source = &sources[data->tg_trigger->tgoid %
-								  lengthof(sources)];
-
-	if (source->trigger != data->tg_trigger->tgoid ||
-		source->as_of != changes || !og_tombstone_ready())
-		describe(source, data);
-	return source;
+	source->trigger = trigger->tgoid;
 }
 
 /*
@@ -286,7 +270,7 @@ find_source(const TriggerData *data)
  * that nobody can settle.
  */
 static bool
-token_of(const Source *source, TupleTableSlot *slot, char *to)
+token_of(const OgGuardSource *source, TupleTableSlot *slot, char *to)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(slot, source->attnum, &isnull);
@@ -332,24 +316,21 @@ token_of(const Source *source, TupleTableSlot *slot, char *to)
 	}
 }
 
-static void
-note_column(const TriggerData *data, const Source *source)
+/* See guard.h. */
+bool
+og_guard_row(const OgGuardSource *source, TupleTableSlot *old,
+			 TupleTableSlot *new)
 {
-	char		new[OG_TOKEN_MAX + 1];
-	char		old[OG_TOKEN_MAX + 1];
+	char		is[OG_TOKEN_MAX + 1];
+	char		was[OG_TOKEN_MAX + 1];
 
-	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-	{
-		if (token_of(source, data->tg_trigslot, new))
-			og_guard_add(new);
-	}
-	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-	{
-		if (token_of(source, data->tg_newslot, new) &&
-			!(token_of(source, data->tg_trigslot, old) &&
-			  strcmp(old, new) == 0))
-			og_guard_add(new);
-	}
+	if (source->attnum == 0)
+		return old != NULL;		/* a change uses no token */
+	if (new == NULL || !token_of(source, new, is))
+		return true;
+	if (old == NULL || !token_of(source, old, was) || strcmp(was, is) != 0)
+		og_guard_add(is);
+	return true;
 }
 
 /*
@@ -359,19 +340,23 @@ Datum
 og_guard_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	const Source *source;
+	OgGuardSource *source;
+	bool		update;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_AFTER(data->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(data->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("order_guard.guard() is an AFTER trigger of rows"),
 				 errhint("Use order_guard.watch().")));
-	source = find_source(data);
-	if (source->attnum > 0)
-		note_column(data, source);
-	else if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		og_token_note(data, source->watch);
+	og_guard_function = fcinfo->flinfo->fn_oid;
+	update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
+	source = &sources[data->tg_trigger->tgoid % lengthof(sources)];
+	og_guard_describe(source, data->tg_relation, data->tg_trigger);
+	if (!og_guard_row(source, update ? data->tg_trigslot : NULL,
+					  update ? data->tg_newslot : data->tg_trigslot))
+		og_token_note(data, og_columns_watch(data->tg_trigger));
 	return PointerGetDatum(data->tg_trigtuple);
 }

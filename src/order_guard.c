@@ -68,7 +68,10 @@ executor_start(QueryDesc *query, int eflags)
 	else
 		standard_ExecutorStart(query, eflags);
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+	{
 		og_attempt_expect(query);
+		og_guard_prepare(query);
+	}
 }
 
 static void

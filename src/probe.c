@@ -30,7 +30,10 @@
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/primnodes.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
@@ -41,6 +44,7 @@
 
 #include "columns.h"
 #include "compat.h"
+#include "guard.h"
 #include "probe.h"
 
 #define GUARD_TRIGGER	"00_order_guard_guard"
@@ -56,6 +60,18 @@ typedef struct Look
 	bool		found;			/* not dirty */
 } Look;
 
+/* Is a trigger's condition the one that watch() gave it? */
+static bool
+always_fires(const Trigger *trigger)
+{
+	Oid			function = LookupFuncName(list_make2(makeString("order_guard"),
+													 makeString("_guarding")),
+										  0, NULL, true);
+
+	return trigger->tgqual != NULL && trigger->tgnattr == 0 &&
+		og_guard_says(trigger->tgqual, function);
+}
+
 /* Has every new row with a token to pass the guard? */
 static void
 check_guard(Relation relation, int watch)
@@ -69,8 +85,7 @@ check_guard(Relation relation, int watch)
 		if (strcmp(trigger->tgname, GUARD_TRIGGER) == 0 &&
 			trigger->tgtype == GUARD_TYPE &&
 			trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
-			trigger->tgqual == NULL && trigger->tgnattr == 0 &&
-			og_columns_watch(trigger) == watch)
+			og_columns_watch(trigger) == watch && always_fires(trigger))
 			return;
 	}
 	ereport(ERROR,

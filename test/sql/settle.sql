@@ -25,7 +25,7 @@ SELECT token, outcome, final FROM st.settle;
 SELECT outcome, basis, final, message FROM order_guard.outcome('never');
 
 -- refused when it commits, whatever way it comes
-\set VERBOSITY verbose
+\set VERBOSITY sqlstate
 INSERT INTO st.orders VALUES (2, 'never', 'NEW');
 \set VERBOSITY default
 BEGIN;
