@@ -184,6 +184,45 @@ CREATE INDEX action_queued ON order_guard.action (id) WHERE result = 'queued';
 COMMENT ON TABLE order_guard.action IS
 'What was done about incidents, by whom, with what result.';
 
+-- A tombstone: no order with this token was placed, none ever will be.
+CREATE TABLE order_guard.settled (
+	token		text COLLATE "C" PRIMARY KEY CHECK (octet_length(token) <= 256),
+	settled_at	timestamptz NOT NULL DEFAULT clock_timestamp(),
+	settled_by	text NOT NULL
+);
+COMMENT ON TABLE order_guard.settled IS
+'Tokens that have been settled, for ever. Written by settle().';
+
+CREATE FUNCTION order_guard._note_settled() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'og_tombstone_note';
+COMMENT ON FUNCTION order_guard._note_settled() IS
+'Tells those who commit of a row of settled, whoever writes it.';
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON order_guard.settled
+	FOR EACH ROW EXECUTE FUNCTION order_guard._note_settled();
+ALTER TABLE order_guard.settled ENABLE ALWAYS TRIGGER note;
+
+-- Tokens given by the setting order_guard.token: one row for each order, in
+-- the transaction that places it.
+CREATE TABLE order_guard.token_use (
+	token		text COLLATE "C" NOT NULL,
+	watch		integer NOT NULL,
+	hash		uuid NOT NULL,			-- of the key
+	key			text NOT NULL,
+	content		uuid NOT NULL,			-- hash of amount and customer
+	claim		boolean NOT NULL,		-- the only transaction with this token
+	reused		boolean NOT NULL,		-- one more of them, to be reported
+	xid			xid8 NOT NULL DEFAULT pg_current_xact_id(),
+	at			timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX token_use_token ON order_guard.token_use (token);
+CREATE UNIQUE INDEX token_use_claim ON order_guard.token_use (token) WHERE claim;
+CREATE INDEX token_use_at ON order_guard.token_use (at);
+CREATE INDEX token_use_reused ON order_guard.token_use (watch) WHERE reused;
+COMMENT ON TABLE order_guard.token_use IS
+'Orders placed under a token given by the setting order_guard.token.';
+
+SELECT pg_catalog.pg_extension_config_dump('order_guard.settled', '');
+SELECT pg_catalog.pg_extension_config_dump('order_guard.token_use', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.watch', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.watch_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident', '');
@@ -197,6 +236,26 @@ CREATE FUNCTION order_guard.capture() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'og_capture_trigger';
 COMMENT ON FUNCTION order_guard.capture() IS
 'Notes a row in the journal. Its triggers are made by watch().';
+
+CREATE FUNCTION order_guard.guard() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'og_guard_trigger';
+COMMENT ON FUNCTION order_guard.guard() IS
+'Keeps settled tokens from being used. Its triggers are made by watch().';
+
+CREATE FUNCTION order_guard._guarding() RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'og_guard_condition';
+COMMENT ON FUNCTION order_guard._guarding() IS
+'Condition of the guard''s triggers: true.';
+
+CREATE FUNCTION order_guard._is_guarded(options jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce($1 -> 'settle' = 'true' OR $1 -> 'token' = '"setting"',
+		false);
+$$;
+COMMENT ON FUNCTION order_guard._is_guarded(jsonb) IS
+'Do a watch''s options let its tokens be settled?';
 
 CREATE FUNCTION order_guard._itemising(watch integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
@@ -251,13 +310,6 @@ RETURNS uuid LANGUAGE c VOLATILE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'og_keytext_hash';
 COMMENT ON FUNCTION order_guard._key_hash(oid, name[], text) IS
 'The identity that capture gives to a key.';
-
-CREATE FUNCTION order_guard._column_condition(relation oid, "column" name,
-	value text)
-RETURNS text LANGUAGE c VOLATILE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'og_keytext_condition';
-COMMENT ON FUNCTION order_guard._column_condition(oid, name, text) IS
-'A condition for a WHERE clause: this column has this value.';
 
 CREATE FUNCTION order_guard._number(value text) RETURNS numeric
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -372,6 +424,13 @@ AS 'MODULE_PATHNAME', 'og_outcome_reads_as';
 COMMENT ON FUNCTION order_guard._reads_as(oid, name, text) IS
 'Raises an error if the text is no value of the column.';
 
+CREATE FUNCTION order_guard._durable(xmin xid)
+RETURNS boolean LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'og_durable_xmin';
+COMMENT ON FUNCTION order_guard._durable(xid) IS
+'Will a visible row of this transaction outlive a crash, and a failover? NULL: '
+'it is the caller''s own transaction.';
+
 CREATE FUNCTION order_guard._unknown(because text)
 RETURNS order_guard._trace LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -423,6 +482,8 @@ BEGIN
 				'placed yet.'
 		WHEN t.outcome = 'rolled_back'
 			THEN 'The order has not been placed and nothing of it was kept.'
+		WHEN t.outcome = 'settled'
+			THEN 'The order has not been placed and never will be.'
 		WHEN t.unknown_because = 'row_gone'
 			THEN 'The order does not exist any more.'
 		WHEN t.unknown_because = 'no_trace'
@@ -529,16 +590,159 @@ COMMENT ON FUNCTION order_guard.outcome(regclass, text) IS
 'What became of an order, by its key. "final": this answer does not change; '
 'after rolled_back a new attempt still may place the order.';
 
+-- guarded tables that the caller may read, and what is known of their tokens
+CREATE VIEW order_guard._guarded_watch WITH (security_barrier) AS
+SELECT w.id, w.relation, w.token, w.options ? 'token' AS by_setting,
+	order_guard._may_see_uncommitted(w.relation) AS all_rows
+FROM order_guard.watch w
+WHERE order_guard._is_guarded(w.options)
+	AND has_table_privilege(w.relation, 'SELECT');
+
+CREATE VIEW order_guard._settled_token WITH (security_barrier) AS
+SELECT t.token, t.settled_at FROM order_guard.settled t
+WHERE EXISTS (SELECT FROM order_guard._guarded_watch g WHERE g.all_rows);
+
+CREATE VIEW order_guard._used_token WITH (security_barrier) AS
+SELECT u.token, g.relation, u.key, u.xid, u.at, u.xmin AS row_xmin
+FROM order_guard.token_use u
+JOIN order_guard._guarded_watch g ON g.id = u.watch
+WHERE g.all_rows;
+
+CREATE FUNCTION order_guard._token_forms(token text)
+RETURNS text[] LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	forms text[] := ARRAY[token];
+	form text;
+	type oid;
+BEGIN
+	-- as guarded columns of other types than text write it
+	FOR type IN SELECT DISTINCT order_guard._base_type(a.atttypid)
+		FROM order_guard._guarded_watch g
+		JOIN pg_attribute a ON a.attrelid = g.relation AND a.attname = g.token
+	LOOP
+		BEGIN
+			form := CASE
+				WHEN type = 'bpchar'::regtype THEN rtrim(token, ' ')
+				WHEN type = 'uuid'::regtype THEN token::uuid::text
+				WHEN type IN ('int2'::regtype, 'int4'::regtype,
+					'int8'::regtype) THEN token::bigint::text END;
+			IF form <> ALL (forms) THEN
+				forms := forms || form;
+			END IF;
+		EXCEPTION WHEN data_exception THEN
+			NULL;
+		END;
+	END LOOP;
+	RETURN forms;
+END
+$$;
+COMMENT ON FUNCTION order_guard._token_forms(text) IS
+'How a token may be written in the guarded tables.';
+
+CREATE FUNCTION order_guard._all_guarded() RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT NOT EXISTS (SELECT FROM order_guard._visible_watch v
+		WHERE v.token IS NOT NULL AND v.id NOT IN (
+			SELECT g.id FROM order_guard._guarded_watch g));
+$$;
+COMMENT ON FUNCTION order_guard._all_guarded() IS
+'Have all watches with a token column the option settle?';
+
+CREATE FUNCTION order_guard._settled_answer(token text)
+RETURNS SETOF order_guard._answer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	forms text[] := order_guard._token_forms(token);
+	t order_guard._trace;
+BEGIN
+	SELECT s.settled_at INTO t.at FROM order_guard._settled_token s
+	WHERE s.token = ANY (forms) LIMIT 1;
+	IF t.at IS NOT NULL THEN
+		t.outcome := 'settled';
+		t.basis := 'tombstone';
+		t.final := order_guard._all_guarded();
+		RETURN NEXT order_guard._answer(NULL, t);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._settled_answer(text) IS
+'The answer for a settled token, or nothing.';
+
+CREATE FUNCTION order_guard._used_answer(w order_guard._visible_watch,
+	key text, xmin xid, xact xid8, at timestamptz)
+RETURNS order_guard._answer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t order_guard._trace;
+	lasts boolean := order_guard._durable(xmin);
+BEGIN
+	IF lasts IS NULL THEN
+		RETURN NULL;	-- the caller's own transaction
+	END IF;
+	t := order_guard._judge_soon(w.relation, key, NULL);
+	IF t.outcome = 'committed' THEN
+		RETURN order_guard._answer(w, t);
+	END IF;
+	-- the order is gone, or has been moved, since its token was committed
+	t := order_guard._unknown(NULL);
+	t.outcome := 'committed';
+	t.key := key;
+	t.basis := 'token';
+	t.xid := xact;
+	t.at := at;
+	t.final := lasts;
+	RETURN order_guard._answer(w, t);
+END
+$$;
+COMMENT ON FUNCTION order_guard._used_answer(order_guard._visible_watch, text,
+	xid, xid8, timestamptz) IS
+'The answer for an order that was placed under a token given by setting.';
+
+CREATE FUNCTION order_guard._placed_answer(token text)
+RETURNS SETOF order_guard._answer LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT a.* FROM order_guard._guarded_watch g
+	JOIN order_guard._visible_watch v ON v.id = g.id
+	CROSS JOIN LATERAL order_guard._token_trace(v, $1) t
+	CROSS JOIN LATERAL order_guard._answer(v, t) a
+	WHERE v.token IS NOT NULL AND t.outcome = 'committed'
+	UNION ALL
+	SELECT a.* FROM order_guard._used_token u
+	JOIN order_guard._visible_watch v ON v.relation = u.relation
+	CROSS JOIN LATERAL order_guard._used_answer(v, u.key, u.row_xmin,
+		u.xid, u.at) a
+	WHERE u.token = $1 AND a.outcome IS NOT NULL;
+$$;
+COMMENT ON FUNCTION order_guard._placed_answer(text) IS
+'Orders that were placed under a token, in guarded tables.';
+
+CREATE FUNCTION order_guard._guarded_outcome(token text)
+RETURNS SETOF order_guard._answer LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT s.* FROM order_guard._settled_answer($1) s
+	UNION ALL
+	SELECT a.* FROM order_guard._used_token u
+	JOIN order_guard._visible_watch v ON v.relation = u.relation
+	CROSS JOIN LATERAL order_guard._used_answer(v, u.key, u.row_xmin,
+		u.xid, u.at) a
+	WHERE u.token = $1 AND a.outcome IS NOT NULL;
+$$;
+COMMENT ON FUNCTION order_guard._guarded_outcome(text) IS
+'What tombstones and tokens given by setting tell; nothing: ask the tables.';
+
 CREATE FUNCTION order_guard._token_trace(w order_guard._visible_watch,
 	token text)
 RETURNS order_guard._trace LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	BEGIN
-		PERFORM order_guard._reads_as(w.relation, w.token, token);
-	EXCEPTION WHEN data_exception THEN
-		RETURN NULL;	-- this table's tokens are of another type
-	END;
+	IF w.token IS NOT NULL THEN
+		BEGIN
+			PERFORM order_guard._reads_as(w.relation, w.token, token);
+		EXCEPTION WHEN data_exception THEN
+			RETURN NULL;	-- this table's tokens are of another type
+		END;
+	END IF;
 	RETURN order_guard._judge_soon(w.relation, NULL, token);
 END
 $$;
@@ -556,10 +760,22 @@ DECLARE
 	perhaps order_guard._answer;	-- part of a bulk load somewhere
 	found_any boolean := false;
 BEGIN
+	RETURN QUERY SELECT * FROM order_guard._guarded_outcome(target_token);
+	IF FOUND THEN
+		RETURN;
+	END IF;
 	FOR w IN SELECT v.* FROM order_guard._visible_watch v
-		WHERE v.token IS NOT NULL ORDER BY v.id
+		WHERE v.token IS NOT NULL OR v.id IN (SELECT g.id
+			FROM order_guard._guarded_watch g WHERE g.by_setting) ORDER BY v.id
 	LOOP
 		t := order_guard._token_trace(w, target_token);
+		IF w.token IS NULL AND t.outcome = 'unknown' THEN
+			-- it may have been placed since tokens by setting were looked at
+			RETURN QUERY SELECT * FROM order_guard._guarded_outcome(target_token);
+			IF FOUND THEN
+				RETURN;
+			END IF;
+		END IF;
 		IF t.basis = 'bulk' THEN
 			perhaps := order_guard._answer(w, t);
 		ELSIF t.outcome <> 'unknown' OR t.unknown_because = 'row_gone' THEN
@@ -590,6 +806,95 @@ AS 'MODULE_PATHNAME', 'og_outcome_by_token';
 COMMENT ON FUNCTION order_guard.outcome(text) IS
 'What became of the orders with a token: a row for each table that knows it, '
 'else one that says why nothing is known.';
+
+-- settle
+
+CREATE FUNCTION order_guard._settle(forms text[], cancel boolean,
+	timeout interval, OUT outcome text, OUT relation oid, OUT pid integer,
+	OUT gid text, OUT xid xid, OUT final boolean)
+RETURNS record LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'og_settle_token';
+COMMENT ON FUNCTION order_guard._settle(text[], boolean, interval) IS
+'Has the worker settle a token, and waits for its answer.';
+
+CREATE FUNCTION order_guard._end_holder(holder integer, holder_xid xid)
+RETURNS text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	state text;
+BEGIN
+	-- its transaction is doomed; whoever may signal it spares it the wait
+	PERFORM pg_stat_clear_snapshot();
+	SELECT a.state INTO state FROM pg_stat_get_activity(holder) a
+	WHERE a.backend_xid = holder_xid;
+	IF state = 'active' THEN
+		PERFORM pg_cancel_backend(holder);
+	ELSIF state IS NOT NULL THEN
+		PERFORM pg_terminate_backend(holder);
+	END IF;
+	RETURN format('process %s, which had it open, %s', holder, CASE
+		WHEN state = 'active' THEN 'was cancelled'
+		WHEN state IS NOT NULL THEN 'was ended' ELSE 'cannot commit it' END);
+EXCEPTION WHEN insufficient_privilege THEN
+	RETURN format('process %s has it open and cannot commit it', holder);
+END
+$$;
+COMMENT ON FUNCTION order_guard._end_holder(integer, xid) IS
+'Cancels or ends a backend that is in a transaction, if the caller may.';
+
+CREATE FUNCTION order_guard._settle_answer(token text, cancel boolean,
+	timeout interval)
+RETURNS SETOF order_guard._answer LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	s record;
+	t order_guard._trace;
+	w order_guard._visible_watch;
+BEGIN
+	s := order_guard._settle(order_guard._token_forms(token), cancel,
+		timeout);
+	IF s.outcome = 'committed' THEN
+		-- with key and status, unless an old snapshot hides the row
+		RETURN QUERY SELECT * FROM order_guard._placed_answer(token);
+		IF FOUND THEN
+			RETURN;
+		END IF;
+		SELECT v.* INTO w FROM order_guard._visible_watch v
+		WHERE v.relation = s.relation;
+	END IF;
+	t.outcome := s.outcome;
+	t.at := clock_timestamp();
+	t.final := s.final;
+	t.basis := CASE s.outcome WHEN 'committed' THEN 'row'
+		WHEN 'settled' THEN 'tombstone' ELSE 'index' END;
+	IF s.outcome <> 'settled' THEN
+		t.pid := s.pid;
+		t.gid := s.gid;
+	ELSE
+		t.final := t.final AND order_guard._all_guarded();
+		IF cancel AND s.pid IS NOT NULL THEN
+			t.reason := order_guard._end_holder(s.pid, s.xid);
+		END IF;
+	END IF;
+	RETURN NEXT order_guard._answer(w, t);
+END
+$$;
+COMMENT ON FUNCTION order_guard._settle_answer(text, boolean, interval) IS
+'See settle().';
+
+CREATE FUNCTION order_guard.settle(token text,
+	cancel boolean DEFAULT false, timeout interval DEFAULT '5 s')
+RETURNS TABLE (outcome text, relation regclass, key text, status text,
+	sqlstate text, reason text, basis text, unknown_because text,
+	pid integer, gid text, xid xid8, at timestamptz, final boolean,
+	message text)
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT o.* FROM order_guard._settle_answer($1, $2, $3) o;
+$$;
+COMMENT ON FUNCTION order_guard.settle(text, boolean, interval) IS
+'As outcome(), for ever: an order with this token is placed already, or never '
+'will be, whoever still tries.';
 
 -- orders that are held or waited for past the threshold, for the worker
 
@@ -1431,7 +1736,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	known constant text := 'Options are: refused (true, false), vanished'
 		' ("each", "group", "off"), error_text (true, false), mask_key'
-		' (true, false).';
+		' (true, false), settle (true, false), token ("setting"), reuse'
+		' ("refuse", "incident").';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
@@ -1439,18 +1745,69 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value', HINT = known;
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
-		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key')
+		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
+			'settle', 'token', 'reuse')
 		THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
 		ELSIF NOT (CASE WHEN o.key = 'vanished'
 			THEN o.value IN ('"each"', '"group"', '"off"')
+			WHEN o.key = 'token' THEN o.value = '"setting"'
+			WHEN o.key = 'reuse' THEN o.value IN ('"refuse"', '"incident"')
 			ELSE jsonb_typeof(o.value) = 'boolean' END)
 		THEN
 			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
 		END IF;
 	END LOOP;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_guard(w order_guard.watch)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	by_setting boolean := w.options ? 'token';
+	a record;
+BEGIN
+	IF by_setting AND w.token IS NOT NULL THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('option token: the token of %s is column "%s"',
+				w.relation, w.token),
+			HINT = 'An empty string for token takes the column away.';
+	ELSIF by_setting AND w.options -> 'settle' = 'false' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'option settle cannot be false with option token';
+	ELSIF w.options ? 'reuse' AND NOT by_setting THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'option reuse needs option token',
+			HINT = 'For a token column a unique index does the same.';
+	ELSIF w.options -> 'settle' = 'true' AND NOT by_setting
+		AND w.token IS NULL THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('option settle: %s has no token', w.relation),
+			HINT = 'Name a token column, or use the option'
+			' {"token": "setting"}.';
+	ELSIF w.options -> 'settle' IS DISTINCT FROM 'true'
+		OR w.token IS NULL THEN
+		RETURN;
+	END IF;
+	SELECT order_guard._base_type(c.atttypid) AS type, l.collisdeterministic
+	INTO a FROM pg_attribute c
+	LEFT JOIN pg_collation l ON l.oid = c.attcollation
+	WHERE c.attrelid = w.relation AND c.attname = w.token;
+	IF a.type NOT IN ('text'::regtype, 'varchar'::regtype,
+			'bpchar'::regtype, 'uuid'::regtype, 'int2'::regtype,
+			'int4'::regtype, 'int8'::regtype)
+		OR NOT a.collisdeterministic
+	THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('option settle: tokens in column "%s" of %s '
+				'can be equal and written in several ways', w.token,
+				w.relation),
+			HINT = 'Use text with a deterministic collation, uuid or an '
+				'integer.';
+	END IF;
 END
 $$;
 
@@ -1477,6 +1834,7 @@ BEGIN
 	END IF;
 	PERFORM order_guard._check_deadlines(w.deadlines, w.terminal);
 	PERFORM order_guard._check_options(w.options);
+	PERFORM order_guard._check_guard(w);
 END
 $$;
 
@@ -1567,9 +1925,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	FROM order_guard._tree($1.relation) t
 	CROSS JOIN (VALUES ('candidate', 7, 'BEFORE INSERT'),
 		('change', 29, 'AFTER INSERT OR UPDATE OR DELETE'),
+		('guard', 21, 'AFTER INSERT OR UPDATE'),
 		('truncate', 32, 'AFTER TRUNCATE'))
 		AS e (name, type, event)
-	WHERE NOT (e.name = 'candidate'
+	WHERE (e.name <> 'guard' OR order_guard._is_guarded($1.options))
+		AND NOT (e.name = 'candidate'
 			AND coalesce($1.options -> 'refused' = 'false', false))
 		AND (e.name <> 'truncate' OR t.relkind = 'r'
 			OR t.relid = $1.relation);
@@ -1589,7 +1949,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 		t.relid IS NOT NULL
 	FROM pg_trigger g
 	LEFT JOIN tree t ON t.relid = g.tgrelid
-	WHERE g.tgfoid = to_regprocedure('order_guard.capture()')
+	WHERE g.tgfoid IN (to_regprocedure('order_guard.capture()'),
+			to_regprocedure('order_guard.guard()'))
 		AND (order_guard._split_arguments(g.tgargs))[1] = $1::text;
 $$;
 
@@ -1601,7 +1962,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	), compared AS (
 		SELECT e.relid, e.name, CASE
 			WHEN g.oid IS NULL THEN 'missing'
-			WHEN g.tgfoid <> to_regprocedure('order_guard.capture()')
+			WHEN g.tgfoid <> to_regprocedure(CASE e.event
+					WHEN 'AFTER INSERT OR UPDATE' THEN 'order_guard.guard()'
+					ELSE 'order_guard.capture()' END)
 				OR g.tgtype <> e.type OR g.tgattr <> ''::int2vector
 				THEN 'foreign'
 			WHEN g.tgenabled = 'D' THEN 'disabled'
@@ -1629,11 +1992,15 @@ RETURNS void LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	EXECUTE format('CREATE OR REPLACE TRIGGER %I %s ON %s FOR EACH %s %s'
-		' EXECUTE FUNCTION order_guard.capture(%s)',
+		' EXECUTE FUNCTION order_guard.%s(%s)',
 		name, event, relation,
 		CASE WHEN event LIKE '%TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END,
-		CASE WHEN event LIKE 'AFTER INSERT%'
-			THEN format('WHEN (order_guard._itemising(%s))', w.id) END,
+		CASE WHEN event LIKE 'AFTER INSERT%DELETE'
+			THEN format('WHEN (order_guard._itemising(%s))', w.id)
+			WHEN event = 'AFTER INSERT OR UPDATE'
+			THEN 'WHEN (order_guard._guarding())' END,
+		CASE event WHEN 'AFTER INSERT OR UPDATE' THEN 'guard'
+			ELSE 'capture' END,
 		(SELECT format('%L', u.a[1] || ' ' || string_agg(
 				format('%s %I', u.a[i], u.a[i + 1]), ', ' ORDER BY i))
 			FROM order_guard._trigger_arguments(w) AS u (a),
@@ -2491,7 +2858,8 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._check_since, order_guard._check_token,
 	order_guard._check_deadline, order_guard._check_deadlines,
 	order_guard._check_statuses, order_guard._check_options,
-	order_guard._check_watch, order_guard._trigger_arguments,
+	order_guard._check_watch, order_guard._check_guard,
+	order_guard._is_guarded, order_guard._trigger_arguments,
 	order_guard._expected_triggers, order_guard._own_triggers,
 	order_guard._gaps, order_guard._create_trigger, order_guard._surplus,
 	order_guard._set_triggers, order_guard._merge, order_guard.watch,
@@ -2529,7 +2897,6 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._may_see_uncommitted(oid),
 	order_guard._key_hash(oid, name[], text),
 	order_guard._key_hash(regclass, text),
-	order_guard._column_condition(oid, name, text),
 	order_guard._judge(regclass, text, text),
 	order_guard._judge_soon(regclass, text, text),
 	order_guard._reads_as(oid, name, text),
@@ -2543,7 +2910,25 @@ GRANT EXECUTE ON FUNCTION
 	order_guard.outcome(regclass, text), order_guard.outcome(text)
 	TO PUBLIC;
 
+GRANT SELECT ON order_guard._guarded_watch, order_guard._settled_token,
+	order_guard._used_token TO PUBLIC;
+-- run as the caller; who may settle is checked by _settle()
+GRANT EXECUTE ON FUNCTION
+	order_guard._token_forms(text), order_guard._all_guarded(),
+	order_guard._settled_answer(text),
+	order_guard._durable(xid),
+	order_guard._used_answer(order_guard._visible_watch, text, xid, xid8,
+		timestamptz),
+	order_guard._placed_answer(text),
+	order_guard._guarded_outcome(text),
+	order_guard._settle(text[], boolean, interval),
+	order_guard._end_holder(integer, xid),
+	order_guard._settle_answer(text, boolean, interval),
+	order_guard.settle(text, boolean, interval)
+	TO PUBLIC;
+
 -- the triggers: checked when they are made, and for each row of a writer
-GRANT EXECUTE ON FUNCTION order_guard.capture(),
+GRANT EXECUTE ON FUNCTION order_guard.capture(), order_guard.guard(),
+	order_guard._guarding(),
 	order_guard._itemising(integer)
 	TO PUBLIC;

@@ -318,47 +318,57 @@ is_text(Oid type)
 	return type == TEXTOID || type == VARCHAROID || type == BPCHAROID;
 }
 
-/* Adds one value to the draft, if there is room. */
+/* Adds bytes to the draft, if there is room for one more value. */
 static void
-add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
+add_bytes(OgValueRole role, Oid type, uint8 flags, const char *bytes,
+		  Size length)
 {
 	OgValue    *item = (OgValue *) (draft.record.bytes + draft.length);
 	uint64	   *to = (uint64 *) (item + 1);
-	struct varlena *varlena = NULL;
-	const char *bytes = (char *) &value;
-	Size		length = sizeof(Datum);
 
 	if (draft.record.row.nvalues == MAX_VALUES)
 		return;
-	item->type = column->type;
+	if (!(flags & OG_VALUE_OMITTED) && length > OG_MAX_VALUE)
+		flags |= is_text(type) ? OG_VALUE_CUT : OG_VALUE_OMITTED;
+	length = flags & (OG_VALUE_OMITTED | OG_VALUE_NULL) ? 0 :
+		Min(length, OG_MAX_VALUE);
+	item->type = type;
 	item->role = role;
-	item->flags = isnull ? OG_VALUE_NULL : 0;
-	if (!isnull && column->length == -1)
-	{
-		varlena = (struct varlena *) DatumGetPointer(value);
-		if (VARATT_IS_EXTERNAL(varlena) && role != OG_VALUE_KEY)
-			item->flags |= OG_VALUE_OMITTED;
-		else if (VARATT_IS_EXTENDED(varlena) && !VARATT_IS_SHORT(varlena))
-			varlena = PG_DETOAST_DATUM_PACKED(value);
-		bytes = VARDATA_ANY(varlena);
-		length = VARSIZE_ANY_EXHDR(varlena);
-	}
-	else if (!isnull && !column->byval)
-	{
-		bytes = DatumGetPointer(value);
-		length = column->length == -2 ? strlen(bytes) + 1 : column->length;
-	}
-	if (!(item->flags & OG_VALUE_OMITTED) && length > OG_MAX_VALUE)
-		item->flags |= is_text(column->type) ? OG_VALUE_CUT : OG_VALUE_OMITTED;
-	if (item->flags & (OG_VALUE_OMITTED | OG_VALUE_NULL))
-		length = 0;
-	length = Min(length, OG_MAX_VALUE);
+	item->flags = flags;
 	item->length = length;
 	if (length > 0)
+	{
 		to[(length - 1) / sizeof(uint64)] = 0;	/* what aligns the next */
-	memcpy(to, bytes, length);
+		memcpy(to, bytes, length);
+	}
 	draft.length += sizeof(OgValue) + MAXALIGN(length);
 	draft.record.row.nvalues++;
+}
+
+/* The same for a value of a column. */
+static void
+add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
+{
+	struct varlena *varlena = (struct varlena *) DatumGetPointer(value);
+	const char *bytes = (char *) varlena;
+	uint8		flags = 0;
+
+	if (isnull)
+		add_bytes(role, column->type, OG_VALUE_NULL, NULL, 0);
+	else if (column->byval)
+		add_bytes(role, column->type, 0, (char *) &value, sizeof(Datum));
+	else if (column->length != -1)
+		add_bytes(role, column->type, 0, bytes, column->length == -2 ?
+				  strlen(bytes) + 1 : column->length);
+	else
+	{
+		if (VARATT_IS_EXTERNAL(varlena) && role != OG_VALUE_KEY)
+			flags = OG_VALUE_OMITTED;
+		else if (VARATT_IS_EXTENDED(varlena) && !VARATT_IS_SHORT(varlena))
+			varlena = PG_DETOAST_DATUM_PACKED(value);
+		add_bytes(role, column->type, flags, VARDATA_ANY(varlena),
+				  VARSIZE_ANY_EXHDR(varlena));
+	}
 }
 
 static void
@@ -377,6 +387,20 @@ begin_draft(const OgCaptured *entry, char operation, uint8 flags)
 	row->operation = operation;
 	draft.length = sizeof(*row);
 	og_keyhash_begin(&draft.key);
+}
+
+/* Of applications that have no column for the token. */
+static void
+add_token_setting(const OgCaptured *entry)
+{
+	if (og_token == NULL || *og_token == '\0')
+		return;
+	for (int i = 0; i < entry->ncolumns; i++)
+		if (entry->column[i].value_role == OG_VALUE_TOKEN)
+			return;
+	if (unlikely(og_fail_point != NULL))
+		og_failpoint_note_token(og_token, strlen(og_token));
+	add_bytes(OG_VALUE_TOKEN, TEXTOID, 0, og_token, strlen(og_token));
 }
 
 /* Adds all that is to be noted of one image of the row. */
@@ -400,6 +424,7 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 		add_value(column->value_role == OG_VALUE_NEW_STATUS ? status :
 				  column->value_role, column, value, isnull);
 	}
+	add_token_setting(entry);
 	memcpy(draft.record.row.hash, draft.key.half, 16);
 }
 

@@ -56,4 +56,13 @@
 #define og_owns_relation(relation, role) pg_class_ownercheck(relation, role)
 #endif
 
+/* 18 counts what an index scan does. */
+#if PG_VERSION_NUM >= 180000
+#define og_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define og_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
 #endif							/* OG_COMPAT_H */

@@ -13,6 +13,7 @@ extern void og_detect_restore(void);
 extern void og_detect_vanished_again(const OgWatch *watch);
 extern void og_detect_vanished(OgWatch *watch);
 extern void og_detect_uncommitted(void);
+extern void og_detect_duplicates(void);
 extern bool og_detect_coverage_open(const OgWatch *watch);
 extern void og_detect_coverage(OgWatch *watch);
 extern void og_sweep_step(OgWatch *watch);

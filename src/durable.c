@@ -20,6 +20,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
@@ -33,6 +34,8 @@
 
 #include "compat.h"
 #include "durable.h"
+
+PG_FUNCTION_INFO_V1(og_durable_xmin);
 
 /* How long a standby that is there may take to answer, in milliseconds. */
 #define PATIENCE	100
@@ -178,6 +181,20 @@ og_durable(TransactionId xid, XLogRecPtr lsn)
 	if (lsn != 0)
 		return is_confirmed(lsn) || wait_for_standby(lsn);
 	return is_below_mark(xid) || wait_for_standby(GetFlushRecPtr(NULL));
+}
+
+/*
+ * order_guard._durable(xmin xid) returns boolean
+ *		The same for a row that the caller sees; NULL if it is his own.
+ */
+Datum
+og_durable_xmin(PG_FUNCTION_ARGS)
+{
+	TransactionId xmin = PG_GETARG_TRANSACTIONID(0);
+
+	if (TransactionIdIsCurrentTransactionId(xmin))
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(og_durable(xmin, 0));
 }
 
 /*

@@ -23,7 +23,6 @@
 #include "keytext.h"
 
 PG_FUNCTION_INFO_V1(og_keytext_hash);
-PG_FUNCTION_INFO_V1(og_keytext_condition);
 
 /* A field as a row's output shows it. */
 static void
@@ -270,20 +269,4 @@ og_keytext_hash(PG_FUNCTION_ARGS)
 	}
 	memcpy(uuid->data, hash.half, UUID_LEN);
 	PG_RETURN_UUID_P(uuid);
-}
-
-/*
- * order_guard._column_condition(relation oid, "column" name, value text)
- * returns text: a condition for a WHERE clause.
- */
-Datum
-og_keytext_condition(PG_FUNCTION_ARGS)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	og_keytext_compare(&buf, PG_GETARG_OID(0),
-					   NameStr(*PG_GETARG_NAME(1)),
-					   text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	PG_RETURN_TEXT_P(cstring_to_text(buf.data));
 }

@@ -21,10 +21,12 @@
 #include "drop.h"
 #include "durable.h"
 #include "failpoint.h"
+#include "guard.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
 #include "settings.h"
+#include "settle.h"
 
 PG_MODULE_MAGIC;
 
@@ -44,6 +46,8 @@ request_shmem(void)
 	if (previous_shmem_request)
 		previous_shmem_request();
 	og_journal_request_shmem();
+	og_tombstone_request_shmem();
+	og_settle_request_shmem();
 	og_launcher_request_shmem();
 	RequestAddinShmemSpace(og_durable_shmem_size());
 	og_failpoint_request_shmem();
@@ -55,6 +59,8 @@ startup_shmem(void)
 	if (previous_shmem_startup)
 		previous_shmem_startup();
 	og_journal_init_shmem();
+	og_tombstone_init_shmem();
+	og_settle_init_shmem();
 	og_launcher_init_shmem();
 	og_durable_init_shmem();
 	og_failpoint_init_shmem();
@@ -68,7 +74,10 @@ executor_start(QueryDesc *query, int eflags)
 	else
 		standard_ExecutorStart(query, eflags);
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+	{
 		og_attempt_expect(query);
+		og_guard_prepare(query);
+	}
 }
 
 static void
@@ -205,6 +214,7 @@ _PG_init(void)
 		return;
 	}
 	og_attempt_init();
+	og_guard_init();
 	og_capture_init();
 	og_condition_init();
 	og_failpoint_init();

@@ -300,6 +300,15 @@ ask_for_token(OgOrder *order, const char *token)
 	set_bytes(&order->wanted, &order->value[0], order->type[0]);
 }
 
+/* A token that was given by setting stands in no column. */
+static void
+ask_for_setting(OgOrder *order, char *token)
+{
+	order->token = token;
+	order->wanted.token = token;
+	order->wanted.length = strlen(token);
+}
+
 static Datum
 make_result(FunctionCallInfo fcinfo, const OgTrace *trace)
 {
@@ -360,6 +369,8 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 		ask_for_key(order, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	else if (order->token && !PG_ARGISNULL(2))
 		ask_for_token(order, text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	else if (!PG_ARGISNULL(2))
+		ask_for_setting(order, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	else
 		elog(ERROR, "neither a key nor a token");
 	judge(order, &answer);

@@ -386,6 +386,8 @@ og_outcome_row(const OgOrder *order, const OgTrace *journal, OgTrace *trace)
 	int			result;
 
 	memset(trace, 0, sizeof(*trace));
+	if (order->nvalues == 0)
+		return;					/* by a token that stands in no column */
 	/* Who waits for the table is to see what it waited for. */
 	LockRelationOid(order->relation, AccessShareLock);
 	plan = row_plan(order);

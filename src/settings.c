@@ -11,6 +11,7 @@
 #include "failpoint.h"
 #include "fault.h"
 #include "settings.h"
+#include "tombstone.h"
 
 bool		og_enabled = true;
 bool		og_capture = true;
@@ -25,6 +26,8 @@ int			og_max_rows = 1000;
 int			og_max_tracked = 1000000;
 int			og_attempt_retention = 30 * 86400;
 int			og_incident_retention = 365 * 86400;
+int			og_token_retention = 30 * 86400;
+char	   *og_token = NULL;
 bool		og_notify = true;
 bool		og_log_incidents = true;
 
@@ -34,6 +37,16 @@ bool		og_log_incidents = true;
 #define DEFINE_BOOL(name, var, value, context, short_desc) \
 	DefineCustomBoolVariable("order_guard." name, short_desc, NULL, &(var), \
 							 value, context, 0, NULL, NULL, NULL)
+
+/* A token that could not be settled is better refused than found out. */
+static bool
+check_token(char **value, void **extra, GucSource source)
+{
+	if (*value == NULL || strlen(*value) <= OG_TOKEN_MAX)
+		return true;
+	GUC_check_errdetail("A token has at most %d bytes.", OG_TOKEN_MAX);
+	return false;
+}
 
 static void
 define_capture(void)
@@ -50,6 +63,12 @@ define_capture(void)
 			   PGC_USERSET, GUC_UNIT_MS,
 			   "Age at which an open transaction that holds orders becomes "
 			   "an incident.");
+	DefineCustomStringVariable("order_guard.token",
+							   "Token of the orders that are placed now.",
+							   "For applications whose tables have no column "
+							   "for it.",
+							   &og_token, "", PGC_USERSET, 0, check_token,
+							   NULL, NULL);
 	DEFINE_INT("journal_size", og_journal_size, 16384, 1024, 1024 * 1024,
 			   PGC_POSTMASTER, GUC_UNIT_KB,
 			   "Size of the journal.");
@@ -85,6 +104,10 @@ define_worker(void)
 	DEFINE_INT("attempt_retention", og_attempt_retention, 30 * 86400, 0,
 			   INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 			   "Age at which attempts are removed; 0 keeps them.");
+	DEFINE_INT("token_retention", og_token_retention, 30 * 86400, 0,
+			   INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+			   "Age at which tokens given by setting are forgotten; 0 keeps "
+			   "them.");
 	DEFINE_INT("incident_retention", og_incident_retention, 365 * 86400, 0,
 			   INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 			   "Age at which closed incidents are removed; 0 keeps them.");

@@ -18,6 +18,8 @@ extern int	og_max_rows;		/* itemised per transaction */
 extern int	og_max_tracked;
 extern int	og_attempt_retention;	/* s */
 extern int	og_incident_retention;	/* s */
+extern int	og_token_retention; /* s */
+extern char *og_token;			/* the application's, or empty */
 extern bool og_notify;
 extern bool og_log_incidents;
 

@@ -32,6 +32,7 @@
 #include "quarantine.h"
 #include "query.h"
 #include "settings.h"
+#include "settle.h"
 #include "tick.h"
 #include "tracker.h"
 
@@ -289,6 +290,7 @@ steps(bool whole, OgTickResult *result)
 		bool		swept = false;
 
 		CHECK_FOR_INTERRUPTS();
+		(void) og_settle_serve();
 		/* First, so that a gap is told even if a sweep closes it at once. */
 		if (coverage || watch->sweep || watch->coverage ||
 			og_detect_coverage_open(watch))
@@ -341,6 +343,11 @@ retain(OgTickResult *result)
 		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000)",
 		NULL
 	};
+	static OgPlan tokens = {
+		"DELETE FROM order_guard.token_use WHERE ctid = ANY (ARRAY(SELECT ctid "
+		"FROM order_guard.token_use WHERE NOT reused AND at < now() "
+		"- make_interval(secs => $1) ORDER BY at LIMIT 10000))", NULL
+	};
 	static OgPlan orphans = {
 		"DELETE FROM order_guard.tracked t WHERE NOT EXISTS "
 		"(SELECT FROM order_guard.watch w WHERE w.id = t.watch)", NULL
@@ -359,6 +366,7 @@ retain(OgTickResult *result)
 	begin();
 	remove_old(&attempts, og_attempt_retention);
 	remove_old(&incidents, og_incident_retention);
+	remove_old(&tokens, og_token_retention);
 	og_query_run(&orphans, 0, NULL, NULL, NULL);
 	og_query_run(&unjudged, 0, NULL, NULL, NULL);
 	finish(result);
@@ -399,6 +407,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	og_detect_uncommitted();
+	og_detect_duplicates();
 	og_action_run();
 	finish(result);
 	retain(result);

@@ -41,6 +41,7 @@
 #include "compat.h"
 #include "journal.h"
 #include "settings.h"
+#include "settle.h"
 #include "slot.h"
 #include "tick.h"
 #include "worker.h"
@@ -510,8 +511,13 @@ nap(void)
 	if (failures > 0)
 		pause = Max(pause, Min(1000L << Min(failures - 1, 5), BACK_OFF_MS));
 	until = TimestampTzPlusMilliseconds(now, pause);
-	while (now < until && !og_slot_owed(slot))
+	for (;;)
 	{
+		long		settle = og_settle_serve();
+		long		rest = TimestampDifferenceMilliseconds(now, until) + 1;
+
+		if (now >= until || og_slot_owed(slot))
+			break;
 		if (failures == 0 && pg_atomic_read_u32(&slot->drain) != 0)
 		{
 			if (!drain())
@@ -522,7 +528,7 @@ nap(void)
 		}
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, until) + 1,
+						 settle < 0 ? rest : Min(rest, settle),
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		if (handle_signals())
