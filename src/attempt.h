@@ -41,7 +41,6 @@ extern void og_attempt_enter(OgStatement *statement, QueryDesc *query,
 							 Node *utility, bool starts);
 extern void og_attempt_leave(OgStatement *statement, bool failed);
 extern void og_attempt_expect(QueryDesc *query);
-extern void og_attempt_say_rollback(void);
 extern void og_attempt_set_gid(const char *gid);
 extern void og_attempt_log(ErrorData *error);
 

@@ -96,6 +96,7 @@ is_plausible(const OgSegmentCopy *segment, uint32 offset)
 		[OG_REC_SUBABORT] = OG_END_LENGTH,
 		[OG_REC_OUTCOME] = OG_END_SHORT,
 		[OG_REC_BULK] = sizeof(OgBulkRecord),
+		[OG_REC_AFTER] = sizeof(OgAfterRecord),
 	};
 	const OgRecord *record = (OgRecord *) (segment->data + offset);
 

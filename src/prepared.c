@@ -24,8 +24,12 @@ static OgPlan settle_plan = {
 	"WITH finished AS MATERIALIZED (SELECT a.id, "
 	"pg_xact_status(a.xid) AS status FROM order_guard.attempt a "
 	"WHERE a.outcome = 'prepared' AND NOT EXISTS (SELECT "
-	"FROM pg_prepared_xacts p WHERE p.gid = a.gid "
+	"FROM pg_prepared_xacts p WHERE (a.gid IS NULL OR p.gid = a.gid) "
 	"AND (a.xid IS NULL OR p.transaction = a.xid::xid)) LIMIT 10000), "
+	/* the server crashed before it was noted */
+	"named AS (UPDATE order_guard.attempt a SET gid = p.gid "
+	"FROM pg_prepared_xacts p WHERE a.outcome = 'prepared' "
+	"AND a.gid IS NULL AND p.transaction = a.xid::xid), "
 	"failed AS (UPDATE order_guard.attempt a SET outcome = "
 	"CASE f.status WHEN 'aborted' THEN 'rolled_back' ELSE 'unknown' END, "
 	"cause = 'rollback', reason = 'the prepared transaction was rolled back', "

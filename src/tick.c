@@ -324,6 +324,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	og_detect_uncommitted();
+	og_detect_prepared();
 	og_action_run();
 	finish(result);
 	retain(result);
