@@ -390,6 +390,8 @@ og_attempt_enter(OgStatement *statement, QueryDesc *query, Node *utility,
 		target_watch = 0;
 	}
 	statement_level++;
+	statement->outer_target = target_relation;
+	statement->outer_watch = target_watch;
 	if (query && og_target_find(query, false))
 	{
 		target_relation = og_target.relation;
@@ -412,6 +414,11 @@ og_attempt_leave(OgStatement *statement, bool failed)
 {
 	statement_level = statement->level - 1;
 	og_attempt_running = statement->outer;
+	if (statement_level > 0)
+	{
+		target_relation = statement->outer_target;
+		target_watch = statement->outer_watch;
+	}
 	if (failed)
 		return;
 	error_context_stack = statement->callback.previous;

@@ -33,6 +33,8 @@ typedef struct OgStatement
 	uint32		watch;			/* what it has been found to write to */
 	Oid			relation;
 	struct OgStatement *outer;
+	Oid			outer_target;	/* what the one around it writes to */
+	uint32		outer_watch;
 } OgStatement;
 
 extern OgStatement *og_attempt_running;

@@ -39,6 +39,7 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "heard.h"
@@ -68,7 +69,7 @@ static struct
 	TimestampTz at;
 }			rolled_back;
 
-/* The client closed a socket in which an answer lay. */
+/* The connection was not closed but reset. */
 static bool reset = false;
 
 /* ------------------------------------------------------------------------
@@ -213,20 +214,6 @@ was_idle(void)
 	}
 }
 
-/* Bytes that the client's system has not acknowledged.  A system call. */
-static bool
-has_unsent(void)
-{
-#ifdef SIOCOUTQ
-	int			bytes;
-
-	return MyProcPort->raddr.addr.ss_family != AF_UNIX &&
-		ioctl(MyProcPort->sock, SIOCOUTQ, &bytes) == 0 && bytes > 0;
-#else
-	return false;
-#endif
-}
-
 /*
  * og_heard_end
  *		Any transaction ends.  What happens in a later message, or while the
@@ -243,17 +230,32 @@ og_heard_end(void)
 		committed.xact = 0;
 }
 
-/*
- * og_heard_log
- *		For emit_log_hook.  Of a local socket this says that the client did
- *		not read all; another connection may have been reset by anybody.
- */
+/* For emit_log_hook. */
 void
 og_heard_log(const ErrorData *edata)
 {
-	if (edata->elevel == COMMERROR && edata->saved_errno == ECONNRESET &&
-		MyProcPort != NULL && MyProcPort->raddr.addr.ss_family == AF_UNIX)
+	if (edata->elevel == COMMERROR && edata->saved_errno == ECONNRESET)
 		reset = true;
+}
+
+/*
+ * The client is gone: did it leave a part of the answer?  A local socket is
+ * reset if it was not read to its end.  On a network the end of the stream
+ * acknowledges all that has arrived, so what is not acknowledged has not; a
+ * reset may come from anybody, and acknowledges nothing.  Whether it was one
+ * is known if the log level lets the hook see it.
+ */
+static bool
+left_unread(void)
+{
+#ifdef SIOCOUTQ
+	int			bytes;
+
+	if (MyProcPort->raddr.addr.ss_family != AF_UNIX)
+		return !reset && log_min_messages <= ERROR &&
+			ioctl(MyProcPort->sock, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+#endif
+	return reset && MyProcPort->raddr.addr.ss_family == AF_UNIX;
 }
 
 static bool
@@ -268,8 +270,8 @@ may_not_have_heard(void)
 		return whereToSendOutput == DestNone;
 	if (pgStatSessionEndCause == DISCONNECT_NORMAL)
 		return false;
-	return !was_idle() || (pgStatSessionEndCause == DISCONNECT_CLIENT_EOF &&
-						   (reset || has_unsent()));
+	return !was_idle() ||
+		(pgStatSessionEndCause == DISCONNECT_CLIENT_EOF && left_unread());
 }
 
 /* At exit, before the segment is given back. */
