@@ -37,7 +37,8 @@ static OgPlan settle_plan = {
 	"w.options ->> 'vanished' IS DISTINCT FROM 'off' "
 	"THEN clock_timestamp() + make_interval(secs => $1) END "
 	"FROM finished f, order_guard.watch w WHERE a.id = f.id "
-	"AND f.status IS DISTINCT FROM 'committed' AND w.id = a.watch) "
+	"AND f.status IS DISTINCT FROM 'committed' "
+	"AND f.status IS DISTINCT FROM 'in progress' AND w.id = a.watch) "
 	"DELETE FROM order_guard.attempt a USING finished f WHERE a.id = f.id "
 	"AND f.status = 'committed' "
 	"RETURNING a.watch, a.hash, a.key, a.operation::text", NULL
