@@ -217,8 +217,8 @@ static OgPlan insert_plan = {
 	"refused, old_status, new_status, outcome, cause, sqlstate, reason, "
 	"constraint_name, token, amount, customer, rows, xid, gid, session, pid, "
 	"usename, application_name, client_addr, started_at, ended_at, judge_at, "
-	"xact, threshold) VALUES ($1, $2, $3, $4, $5::\"char\", $6, $7, $8, $9, $10, $11, "
-	"$12, $13, $14, CASE WHEN pg_catalog.length($15) < 200 THEN $15::numeric "
+	"xact, threshold) VALUES ($1, $2, $3, $4, $5::\"char\", $6, $7, $8, $9, "
+	"$10, $11, $12, $13, $14, CASE WHEN pg_catalog.length($15) < 200 THEN $15::numeric "
 	"END, $16, $17, $18, $19, $20, $21, $22::name, $23, "
 	"$24::inet, $25, coalesce($26, clock_timestamp()), $27, $28, $29)", NULL
 };
