@@ -97,7 +97,8 @@ CREATE TABLE order_guard.attempt (
 	refused		boolean NOT NULL DEFAULT false,	-- never became a row
 	old_status	text,
 	new_status	text,
-	outcome		text NOT NULL,			-- rolled_back, prepared, unknown
+	outcome		text NOT NULL,			-- rolled_back, prepared, unknown,
+										-- unacknowledged: it committed
 	cause		text,
 	sqlstate	text,
 	reason		text,
@@ -108,6 +109,7 @@ CREATE TABLE order_guard.attempt (
 	rows		bigint NOT NULL DEFAULT 1,
 	xid			xid8,
 	gid			text,
+	threshold	integer,				-- ms that it may stay prepared
 	session		bigint NOT NULL,
 	xact		bigint NOT NULL,
 	pid			integer,
@@ -118,7 +120,8 @@ CREATE TABLE order_guard.attempt (
 	started_at	timestamptz,
 	ended_at	timestamptz,
 	judge_at	timestamptz,			-- vanished? decided then; NULL: decided
-	verdict		text					-- replaced, vanished, off
+	verdict		text					-- replaced, vanished,
+										-- unacknowledged, off
 );
 CREATE INDEX attempt_hash ON order_guard.attempt (watch, hash);
 CREATE INDEX attempt_token ON order_guard.attempt (token) WHERE token IS NOT NULL;
@@ -1175,6 +1178,146 @@ END
 $$;
 COMMENT ON FUNCTION order_guard._find_uncommitted() IS
 'Open transactions that hold orders, or keep them waiting, for too long.';
+
+-- prepared transactions that hold orders past their threshold, for the worker
+
+CREATE FUNCTION order_guard._behind_prepared()
+RETURNS TABLE (xid xid, backends bigint) LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- who waits for what one of them has locked, and who waits for those
+	WITH RECURSIVE waiting AS MATERIALIZED (
+		SELECT l.*, pg_blocking_pids(l.pid) AS blockers
+		FROM pg_locks l WHERE NOT l.granted
+	), behind AS (
+		SELECT p.transaction AS xid, w.pid
+		FROM pg_prepared_xacts p
+		JOIN pg_locks x ON x.transactionid = p.transaction
+			AND x.granted AND x.pid IS NULL
+		JOIN pg_locks h ON h.virtualtransaction = x.virtualtransaction
+			AND h.granted AND h.pid IS NULL
+		JOIN waiting w ON w.locktype = h.locktype AND 0 = ANY (w.blockers)
+			AND (w.database, w.relation, w.page, w.tuple, w.virtualxid,
+				w.transactionid, w.classid, w.objid, w.objsubid)
+			IS NOT DISTINCT FROM (h.database, h.relation, h.page, h.tuple,
+				h.virtualxid, h.transactionid, h.classid, h.objid, h.objsubid)
+		UNION
+		SELECT b.xid, w.pid FROM behind b
+		JOIN waiting w ON b.pid = ANY (w.blockers)
+	)
+	SELECT b.xid, count(*) FROM behind b GROUP BY b.xid;
+$$;
+COMMENT ON FUNCTION order_guard._behind_prepared() IS
+'How many backends wait behind each prepared transaction.';
+
+CREATE TYPE order_guard._prepared_xact AS (
+	gid text, owner name, xid xid8, prepared timestamptz, pid integer,
+	usename name, application_name text, client_addr inet,
+	started_at timestamptz, survived boolean, backends bigint
+);
+
+CREATE FUNCTION order_guard._prepared_summary(p order_guard._prepared_xact,
+	held order_guard._stuck_sum)
+RETURNS text LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT format('%s %s held by prepared transaction "%s" of %s(user %s), '
+		'for which nobody has said COMMIT PREPARED or ROLLBACK PREPARED for '
+		'%s%s%s', order_guard._stuck_name(held),
+		CASE WHEN held.orders + held.others = 1 THEN 'is' ELSE 'are' END,
+		order_guard._printable(p.gid),
+		'app "' || nullif(p.application_name, '') || '" ', p.owner,
+		order_guard._duration(clock_timestamp() - p.prepared),
+		CASE WHEN p.survived
+			THEN '; it has survived a restart of the server' END,
+		order_guard._queue(p.backends));
+$$;
+COMMENT ON FUNCTION order_guard._prepared_summary(order_guard._prepared_xact,
+	order_guard._stuck_sum) IS
+'One sentence that a support agent understands.';
+
+CREATE FUNCTION order_guard._prepared_evidence(p order_guard._prepared_xact,
+	held order_guard._stuck_sum)
+RETURNS jsonb LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jsonb_build_object('gid', p.gid, 'xid', p.xid::text,
+		'owner', p.owner, 'database', current_database(),
+		'prepared_at', p.prepared, 'started_at', p.started_at,
+		'pid', p.pid, 'usename', p.usename,
+		'application_name', p.application_name,
+		'client_addr', p.client_addr,
+		'survived_restart', p.survived,
+		'orders', held.items, 'orders_held', held.orders + held.others,
+		'amount', held.amount, 'backends_behind', coalesce(p.backends, 0),
+		'hint', format('In database %1$I, as %2$I or a superuser, say COMMIT '
+			'PREPARED %3$L or ROLLBACK PREPARED %3$L. Until then it keeps its '
+			'locks, survives restarts and crashes of the server, keeps '
+			'VACUUM from cleaning up, and DROP DATABASE fails.',
+			current_database(), p.owner, p.gid));
+$$;
+COMMENT ON FUNCTION order_guard._prepared_evidence(
+	order_guard._prepared_xact, order_guard._stuck_sum) IS
+'What is known of a prepared transaction, and how it is finished.';
+
+CREATE FUNCTION order_guard._overdue_prepared()
+RETURNS TABLE (p order_guard._prepared_xact,
+	orders order_guard._stuck_order[])
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	-- a session of an earlier life of the server has its number in front
+	SELECT ROW(p.gid, p.owner, a.xid, p.prepared, min(a.pid),
+			min(a.usename), min(a.application_name), min(a.client_addr),
+			min(a.started_at), min(a.session >> 32) <> (
+				SELECT j.incarnation FROM order_guard.position j)
+				OR p.prepared < pg_postmaster_start_time(), NULL)
+			::order_guard._prepared_xact,
+		array_agg(ROW(NULL, a.pid, a.watch, w.relation, a.key, a.old_status,
+			a.new_status, a.amount, a.customer, a.rows, a.started_at, true)
+			::order_guard._stuck_order ORDER BY a.watch, a.key, a.id)
+	FROM pg_prepared_xacts p
+	JOIN order_guard.attempt a ON a.gid = p.gid AND a.outcome = 'prepared'
+		AND a.xid::xid = p.transaction
+	JOIN order_guard.watch w ON w.id = a.watch
+	WHERE p.database = current_database()
+	GROUP BY p.gid, p.owner, a.xid, p.prepared
+	HAVING clock_timestamp() - p.prepared > make_interval(secs =>
+		coalesce(min(a.threshold), (SELECT g.setting::integer
+			FROM pg_settings g
+			WHERE g.name = 'order_guard.prepared_threshold')) / 1000.0)
+	ORDER BY p.prepared;
+$$;
+COMMENT ON FUNCTION order_guard._overdue_prepared() IS
+'Prepared transactions past their threshold, with the orders they hold.';
+
+CREATE FUNCTION order_guard._find_prepared()
+RETURNS TABLE (watch integer, relation oid, hash uuid, severity text,
+	status text, amount numeric, customer text, count bigint,
+	since timestamptz, summary text, evidence jsonb)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	o record;
+	p order_guard._prepared_xact;
+	behind jsonb;
+	held order_guard._stuck_sum;
+BEGIN
+	FOR o IN SELECT x.p, x.orders FROM order_guard._overdue_prepared() x
+	LOOP
+		p := o.p;
+		IF behind IS NULL THEN
+			SELECT coalesce(jsonb_object_agg(b.xid, b.backends), '{}')
+			INTO behind FROM order_guard._behind_prepared() b;
+		END IF;
+		p.backends := behind ->> p.xid::xid::text;
+		held := order_guard._sum_stuck(o.orders);
+		RETURN QUERY SELECT held.watch, held.relation::oid,
+			md5(concat_ws('/', p.xid, p.gid))::uuid,
+			CASE WHEN p.backends IS NULL THEN 'warning' ELSE 'critical' END,
+			held.status, held.amount, held.customer,
+			held.orders + held.others, p.prepared,
+			order_guard._prepared_summary(p, held),
+			order_guard._prepared_evidence(p, held);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION order_guard._find_prepared() IS
+'Prepared transactions that hold orders for too long.';
 
 -- 3  the worker -----------------------------------------------------------
 
@@ -2694,6 +2837,8 @@ BEGIN ATOMIC
 			WHEN 'prepared' THEN 'are held by prepared transactions'
 			WHEN 'vanished' THEN 'vanished'
 			WHEN 'deleted' THEN 'were deleted unfinished'
+			WHEN 'unacknowledged'
+				THEN 'were placed, but the clients may not have heard'
 			ELSE 'are concerned' END ||
 		' at the same time (' || kind ||
 		coalesce(', total ' || to_char(amount,

@@ -23,10 +23,9 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "executor/executor.h"
+#include "libpq/libpq-be.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -35,6 +34,7 @@
 #include "compat.h"
 #include "condition.h"
 #include "fault.h"
+#include "heard.h"
 #include "settings.h"
 #include "target.h"
 
@@ -72,9 +72,6 @@ static bool error_set = false;
 static OgError error;
 static MemoryContext error_memory = NULL;
 
-/* The client said ROLLBACK, or ROLLBACK TO. */
-static bool rollback_said = false;
-
 /* What the statement that runs writes to, if that is watched. */
 static Oid	target_relation = InvalidOid;
 static uint32 target_watch = 0;
@@ -111,6 +108,7 @@ append_begin(void)
 	record.head.type = OG_REC_BEGIN;
 	record.head.length = sizeof(record);
 	record.head.xact = xact_number;
+	record.head.flags = MyProcPort ? OG_BEGIN_CLIENT : 0;
 	record.start = GetCurrentTransactionStartTimestamp();
 	record.role = GetUserId();
 	record.open_threshold = og_open_threshold;
@@ -384,7 +382,7 @@ og_attempt_enter(OgStatement *statement, QueryDesc *query, Node *utility,
 	{
 		statement_number++;
 		error_set = false;
-		rollback_said = false;
+		og_heard_statement();
 	}
 	if (statement_level == 0)
 	{
@@ -392,6 +390,8 @@ og_attempt_enter(OgStatement *statement, QueryDesc *query, Node *utility,
 		target_watch = 0;
 	}
 	statement_level++;
+	statement->outer_target = target_relation;
+	statement->outer_watch = target_watch;
 	if (query && og_target_find(query, false))
 	{
 		target_relation = og_target.relation;
@@ -414,18 +414,17 @@ og_attempt_leave(OgStatement *statement, bool failed)
 {
 	statement_level = statement->level - 1;
 	og_attempt_running = statement->outer;
+	if (statement_level > 0)
+	{
+		target_relation = statement->outer_target;
+		target_watch = statement->outer_watch;
+	}
 	if (failed)
 		return;
 	error_context_stack = statement->callback.previous;
 	/* It has got over whatever error there was in it. */
 	if (statement_level == 0)
 		error_set = false;
-}
-
-void
-og_attempt_say_rollback(void)
-{
-	rollback_said = true;
 }
 
 /* The gid of a PREPARE TRANSACTION is not to be had in the callback. */
@@ -439,24 +438,6 @@ og_attempt_set_gid(const char *gid)
  * The end of a transaction.  Nothing here may fail.
  * ------------------------------------------------------------------------
  */
-
-/* Why it is rolled back, if no error of the current statement says so. */
-static uint8
-silent_cause(void)
-{
-	if (!proc_exit_inprogress)
-		return rollback_said || statement_level > 0 ?
-			OG_CAUSE_CLIENT : OG_CAUSE_ERROR;
-	switch (pgStatSessionEndCause)
-	{
-		case DISCONNECT_CLIENT_EOF:
-			return OG_CAUSE_CONNECTION_LOST;
-		case DISCONNECT_NORMAL:
-			return OG_CAUSE_DISCONNECT;
-		default:
-			return OG_CAUSE_TERMINATED;
-	}
-}
 
 static void
 fill_end(OgEndRecord *record, uint8 type, uint8 outcome, uint32 length)
@@ -474,7 +455,7 @@ fill_end(OgEndRecord *record, uint8 type, uint8 outcome, uint32 length)
 	if (error_set)
 		record->error = error;
 	else
-		record->error.cause = silent_cause();
+		og_heard_reason(&record->error, statement_level > 0);
 }
 
 static void
@@ -495,6 +476,7 @@ end_committed(void)
 	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
 	record.lsn = XactLastCommitEnd;
 	append_end(&record, "commit");
+	og_heard_committed(&record);
 }
 
 static void
@@ -505,6 +487,7 @@ end_prepared(void)
 	fill_end(&record, OG_REC_OUTCOME, OG_PREPARED, OG_END_MAX);
 	record.head.flags = xact.incomplete ? OG_OUTCOME_INCOMPLETE : 0;
 	strlcpy(record.gid, prepare_gid, sizeof(record.gid));
+	record.prepared_threshold = og_prepared_threshold;
 	append_end(&record, "prepare");
 }
 
@@ -530,11 +513,15 @@ end_rolled_back(void)
 	}
 	fill_end(&record, OG_REC_OUTCOME, OG_ROLLED_BACK, OG_END_LENGTH);
 	append_end(&record, "abort");
+	og_heard_rolled_back(&record);
 }
 
 static void
 xact_callback(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE ||
+		event == XACT_EVENT_ABORT)
+		og_heard_end();
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
@@ -564,6 +551,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine,
 
 	if (event != SUBXACT_EVENT_ABORT_SUB || !og_journal_ready())
 		return;
+	og_heard_subabort(error_set ? &error : NULL);
 	if (!xact.begun || xact.deepest < mine)
 	{
 		/* Nothing of it is noted; but a watched statement may have failed. */

@@ -33,6 +33,8 @@ typedef struct OgStatement
 	uint32		watch;			/* what it has been found to write to */
 	Oid			relation;
 	struct OgStatement *outer;
+	Oid			outer_target;	/* what the one around it writes to */
+	uint32		outer_watch;
 } OgStatement;
 
 extern OgStatement *og_attempt_running;
@@ -41,7 +43,6 @@ extern void og_attempt_enter(OgStatement *statement, QueryDesc *query,
 							 Node *utility, bool starts);
 extern void og_attempt_leave(OgStatement *statement, bool failed);
 extern void og_attempt_expect(QueryDesc *query);
-extern void og_attempt_say_rollback(void);
 extern void og_attempt_set_gid(const char *gid);
 extern void og_attempt_log(ErrorData *error);
 

@@ -22,7 +22,7 @@
 #include "settings.h"
 #include "watch.h"
 
-#define COLUMNS 28
+#define COLUMNS 29
 
 /* One attempt, before it is written; strings may be NULL. */
 typedef struct Draft
@@ -144,6 +144,19 @@ set_order(Datum *values, char *nulls, const Draft *draft)
 	set_text(values, nulls, 15, og_reader_value(last, OG_VALUE_CUSTOMER));
 }
 
+/* Of what committed, but its client may not know. */
+static void
+set_unheard(Datum *values, char *nulls, const OgXact *xact)
+{
+	uint8		cause = xact->after ? xact->after->cause : OG_CAUSE_CRASH;
+
+	set_text(values, nulls, 8, "unacknowledged");
+	set_text(values, nulls, 9, og_reason_cause(cause));
+	set_text(values, nulls, 11, og_reason_unheard(cause));
+	if (xact->end)
+		set(values, nulls, 25, TimestampTzGetDatum(xact->end->at));
+}
+
 static void
 set_end(Datum *values, char *nulls, const OgXact *xact, const Draft *draft)
 {
@@ -159,9 +172,13 @@ set_end(Datum *values, char *nulls, const OgXact *xact, const Draft *draft)
 		set_text(values, nulls, 8, "unknown");
 	else
 		set_text(values, nulls, 8, "rolled_back");
-	if (xact->outcome == OG_PREPARED)
+	if (xact->outcome == OG_PREPARED && xact->end)
+	{
 		set_text(values, nulls, 18, xact->end->gid);
-	else
+		set(values, nulls, 28,
+			Int32GetDatum(xact->end->prepared_threshold));
+	}
+	else if (xact->outcome != OG_PREPARED)
 	{
 		set_text(values, nulls, 9, og_reason_cause(error->cause));
 		if (error->sqlstate)
@@ -193,7 +210,7 @@ static const Oid column_type[COLUMNS] = {
 	INT4OID, OIDOID, TEXTOID, UUIDOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID,
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	INT8OID, XID8OID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID
 };
 
 static OgPlan insert_plan = {
@@ -201,10 +218,10 @@ static OgPlan insert_plan = {
 	"refused, old_status, new_status, outcome, cause, sqlstate, reason, "
 	"constraint_name, token, amount, customer, rows, xid, gid, session, pid, "
 	"usename, application_name, client_addr, started_at, ended_at, judge_at, "
-	"xact) VALUES ($1, $2, $3, $4, $5::\"char\", $6, $7, $8, $9, $10, $11, "
-	"$12, $13, $14, CASE WHEN pg_catalog.length($15) < 200 THEN $15::numeric "
+	"xact, threshold) VALUES ($1, $2, $3, $4, $5::\"char\", $6, $7, $8, $9, "
+	"$10, $11, $12, $13, $14, CASE WHEN pg_catalog.length($15) < 200 THEN $15::numeric "
 	"END, $16, $17, $18, $19, $20, $21, $22::name, $23, "
-	"$24::inet, $25, coalesce($26, clock_timestamp()), $27, $28)", NULL
+	"$24::inet, $25, coalesce($26, clock_timestamp()), $27, $28, $29)", NULL
 };
 
 /* When it is to be judged whether the order has vanished; 0: never. */
@@ -213,6 +230,8 @@ judge_at(const OgXact *xact, const OgWatch *watch, const Draft *draft)
 {
 	TimestampTz end = draft->end ? draft->end->at : GetCurrentTimestamp();
 
+	if (watch && xact->outcome == OG_UNHEARD)
+		return GetCurrentTimestamp();
 	if (watch == NULL || watch->vanished == OG_VANISHED_OFF ||
 		xact->outcome == OG_PREPARED)
 		return 0;
@@ -242,12 +261,16 @@ write_draft(OgXact *xact, const Draft *draft)
 	set(values, nulls, 16, Int64GetDatum(draft->rows));
 	if (draft->xid)
 		set(values, nulls, 17, UInt64GetDatum(draft->xid));
-	set_end(values, nulls, xact, draft);
+	if (xact->outcome == OG_UNHEARD)
+		set_unheard(values, nulls, xact);
+	else
+		set_end(values, nulls, xact, draft);
 	set_session(values, nulls, xact);
 	set(values, nulls, 27, Int64GetDatum((int64) xact->key.xact));
 	if (judge)
 		set(values, nulls, 26, TimestampTzGetDatum(judge));
-	if (judge && (draft->operation == 'I' || draft->operation == '?'))
+	if (judge && xact->outcome != OG_UNHEARD &&
+		(draft->operation == 'I' || draft->operation == '?'))
 		add_pending(xact->key.session, draft->watch);
 	og_query_run(&insert_plan, COLUMNS, column_type, values, nulls);
 }
@@ -267,8 +290,8 @@ is_undone(const OgXact *xact, const OgRow *row)
 static OgEndRecord *
 end_of(const OgXact *xact)
 {
-	return xact->outcome == OG_ROLLED_BACK || xact->outcome == OG_PREPARED ?
-		xact->end : NULL;
+	return xact->outcome == OG_ROLLED_BACK || xact->outcome == OG_PREPARED ||
+		xact->outcome == OG_UNHEARD ? xact->end : NULL;
 }
 
 static void

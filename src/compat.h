@@ -21,12 +21,6 @@
 #define OG_OLDEST_CLOG_XID (ShmemVariableCache->oldestClogXid)
 #endif
 
-#if PG_VERSION_NUM >= 170000
-#define OG_OLDEST_CLOG_XID (TransamVariables->oldestClogXid)
-#else
-#define OG_OLDEST_CLOG_XID (ShmemVariableCache->oldestClogXid)
-#endif
-
 /* ExecutorRun_hook lost its last argument in 18. */
 #if PG_VERSION_NUM >= 180000
 #define OG_EXECUTOR_RUN_ARGS \

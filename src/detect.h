@@ -6,6 +6,7 @@
 #ifndef OG_DETECT_H
 #define OG_DETECT_H
 
+#include "incident.h"
 #include "watch.h"
 
 extern void og_detect_stalled(OgWatch *watch);
@@ -14,6 +15,8 @@ extern void og_detect_vanished_again(const OgWatch *watch);
 extern void og_detect_vanished(OgWatch *watch);
 extern void og_detect_uncommitted(void);
 extern void og_detect_duplicates(void);
+extern void og_detect_prepared(void);
+extern OgIncident og_detect_read_found(const char *kind, int row);
 extern bool og_detect_coverage_open(const OgWatch *watch);
 extern void og_detect_coverage(OgWatch *watch);
 extern void og_sweep_step(OgWatch *watch);

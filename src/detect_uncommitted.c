@@ -21,10 +21,14 @@ static OgPlan find_plan = {
 	"FROM order_guard._find_uncommitted()", NULL
 };
 
-static OgIncident
-read_incident(int row)
+/*
+ * og_detect_read_found
+ *		An incident about a transaction, from a row of the query above.
+ */
+OgIncident
+og_detect_read_found(const char *kind, int row)
 {
-	OgIncident	incident = {.kind = "uncommitted"};
+	OgIncident	incident = {.kind = kind};
 
 	incident.watch = DatumGetInt32(og_query_datum(row, 0));
 	incident.relation = DatumGetObjectId(og_query_datum(row, 1));
@@ -58,7 +62,7 @@ og_detect_uncommitted(void)
 	hash = palloc((n + 1) * 16);
 	for (int i = 0; i < n; i++)
 	{
-		found[i] = read_incident(i);
+		found[i] = og_detect_read_found("uncommitted", i);
 		memcpy(hash[i], found[i].hash, 16);
 	}
 	for (int i = 0; i < n; i++)

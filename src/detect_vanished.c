@@ -29,6 +29,7 @@ typedef struct Attempt
 	char	   *key;
 	unsigned char hash[16];
 	char		operation;
+	bool		unheard;		/* it committed: see report_unheard() */
 	char	   *old_status;
 	char	   *new_status;
 	char	   *cause;
@@ -52,7 +53,7 @@ static OgPlan fetch_plan = {
 	"reason, 'constraint', constraint_name, 'token', token, 'amount', amount, "
 	"'xid', xid::text, 'pid', pid, 'usename', usename, 'application_name', "
 	"application_name, 'client_addr', client_addr, 'started_at', started_at, "
-	"'ended_at', ended_at))::text, ended_at "
+	"'ended_at', ended_at))::text, ended_at, outcome = 'unacknowledged' "
 	"FROM order_guard.attempt WHERE judge_at <= clock_timestamp() "
 	"AND watch = $1 ORDER BY judge_at, id LIMIT " CppAsString2(BATCH), NULL
 };
@@ -78,6 +79,7 @@ read_attempt(int row)
 	attempt->rows = DatumGetInt64(og_query_datum(row, 12));
 	attempt->evidence = og_query_text(row, 13);
 	attempt->ended = DatumGetTimestampTz(og_query_datum(row, 14));
+	attempt->unheard = DatumGetBool(og_query_datum(row, 15));
 	return attempt;
 }
 
@@ -94,10 +96,13 @@ fetch_attempts(const OgWatch *watch)
 	return attempts;
 }
 
-/* Did the row take the attempt's place? */
+/* Did the row take the attempt's place, or is it not as what committed? */
 static bool
 row_replaces(const Attempt *attempt, const OgPresent *present)
 {
+	if (attempt->unheard)
+		return present->found == (attempt->operation == 'D') &&
+			!present->poisoned;
 	if (attempt->operation == 'I')
 		return present->found || present->poisoned;
 	if (!present->found)
@@ -150,7 +155,8 @@ mark_token(List *attempts, const char *token)
 	{
 		Attempt    *attempt = lfirst(cell);
 
-		if (attempt->token && strcmp(attempt->token, token) == 0)
+		if (attempt->token && strcmp(attempt->token, token) == 0 &&
+			!attempt->unheard)
 			attempt->verdict = "replaced";
 	}
 }
@@ -171,7 +177,7 @@ match_tokens(OgWatch *watch, List *attempts)
 		Attempt    *attempt = lfirst(cell);
 
 		if (attempt->token && attempt->verdict == NULL &&
-			attempt->operation == 'I')
+			attempt->operation == 'I' && !attempt->unheard)
 			tokens[n++] = CStringGetTextDatum(attempt->token);
 	}
 	if (n == 0)
@@ -245,11 +251,51 @@ report(OgWatch *watch, const Attempt *attempt)
 	og_incident_open(&incident);
 }
 
+static char *
+describe_unheard(const OgWatch *watch, const Attempt *attempt)
+{
+	const char *order = attempt->key ?
+		psprintf("order %s of %s", attempt->key, watch->name) :
+		psprintf(INT64_FORMAT " orders of %s", attempt->rows, watch->name);
+
+	if (attempt->key && attempt->operation == 'I')
+		return psprintf("%s was placed: %s", order, attempt->reason);
+	if (attempt->key && attempt->operation == 'D')
+		return psprintf("%s was deleted: %s", order, attempt->reason);
+	if (attempt->key && attempt->new_status)
+		return psprintf("%s was changed to %s: %s", order,
+						attempt->new_status, attempt->reason);
+	return psprintf("work on %s was done: %s", order, attempt->reason);
+}
+
+/*
+ * The order is as its client wanted it, but he may not know.  Nobody has lost
+ * anything unless he tries again without a token.
+ */
+static void
+report_unheard(OgWatch *watch, Attempt *attempt)
+{
+	OgIncident	incident = make_incident(watch, attempt);
+
+	attempt->verdict = "unacknowledged";
+	incident.kind = attempt->verdict;
+	incident.severity = "info";
+	if (attempt->key == NULL)
+		og_detect_hash(incident.hash, psprintf(INT64_FORMAT, attempt->id),
+					   watch->id);
+	incident.summary = describe_unheard(watch, attempt);
+	incident.key = attempt->key;
+	incident.status = attempt->new_status;
+	incident.customer = attempt->customer;
+	incident.may_storm = true;
+	og_incident_open(&incident);
+}
+
 /* What attempts are counted together by; NULL: it is told of by itself. */
 static const char *
 group_of(const OgWatch *watch, const Attempt *attempt)
 {
-	if (attempt->verdict ||
+	if (attempt->verdict || attempt->unheard ||
 		(attempt->key && watch->vanished != OG_VANISHED_GROUP))
 		return NULL;
 	return attempt->sqlstate ? attempt->sqlstate :
@@ -356,14 +402,16 @@ og_detect_vanished(OgWatch *watch)
 		Attempt    *attempt = lfirst(cell);
 		const char *group = group_of(watch, attempt);
 
-		if (group)
+		if (attempt->unheard && attempt->verdict == NULL)
+			report_unheard(watch, attempt);
+		else if (group)
 			report_group(watch, attempts, foreach_current_index(cell), group);
 		else if (attempt->verdict == NULL)
 		{
 			attempt->verdict = "vanished";
 			report(watch, attempt);
 		}
-		else if (attempt->key)
+		else if (attempt->key && !attempt->unheard)
 			og_open_clear(watch->id, "vanished", attempt->hash,
 						  "the order appeared");
 	}

@@ -26,6 +26,7 @@
 #include "quarantine.h"
 #include "query.h"
 #include "tracker.h"
+#include "unheard.h"
 #include "verdict.h"
 
 /* What a sweep was asked for in this tick. */
@@ -244,6 +245,8 @@ apply_row(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 						  "the order is there again");
 			og_open_clear(watch->id, "vanished", record->hash,
 						  "the order appeared");
+			og_open_clear(watch->id, "unacknowledged", record->hash,
+						  "the order was worked on again");
 			if (watch->expression || came_late(xact))
 				examine(watch, record, true);
 			else
@@ -399,6 +402,7 @@ judge(OgReading *reading)
 	{
 		OgXact	   *xact = lfirst(cell);
 
+		og_unheard_find(reading, xact);
 		xact->outcome = og_verdict(xact);
 		xact->keep = xact->outcome == OG_OPEN;
 	}
@@ -511,6 +515,7 @@ apply_attempts(OgXact *xact)
 {
 	og_moves_mark(xact);
 	og_attempts_write(xact);
+	og_unheard_note(xact);
 	if (xact->outcome == OG_UNKNOWN)
 		examine_rows(xact);
 }
@@ -543,7 +548,7 @@ og_drain_run(OgReading *reading, bool careful)
 			xact->outcome == OG_COMMITTED)
 			committed = lappend(committed, xact);
 		effects |= xact->rows != NIL || xact->bulk != NIL ||
-			xact->failures != NIL;
+			xact->failures != NIL || xact->after != NULL;
 	}
 	apply_all(committed, careful);
 	check_gaps(reading);

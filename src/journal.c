@@ -43,6 +43,7 @@
 OgJournalShared *og_journal_shared = NULL;
 OgJournalFile og_journal_file = {.fd = -1};
 void		(*og_journal_work_hook) (bool urgent) = NULL;
+void		(*og_journal_exit_hook) (void) = NULL;
 
 /* The segment this backend writes; -1: none. */
 static int	my_segment = -1;
@@ -238,6 +239,8 @@ release_at_exit(int code, Datum arg)
 {
 	if (my_segment < 0)
 		return;
+	if (og_journal_exit_hook)
+		og_journal_exit_hook();
 	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
 	give_back(my_tail < OG_SEGMENT_SIZE / 2 ?
 			  OG_SEGMENT_PARTIAL : OG_SEGMENT_FULL);

@@ -36,7 +36,8 @@ typedef enum OgRecordType
 	OG_REC_OUTCOME = 6,			/* the transaction ended */
 	OG_REC_BULK = 7,			/* rows past the limit, counted in place */
 	OG_REC_NOTE = 8,			/* reserved */
-	OG_REC_TOKEN = 9			/* reserved */
+	OG_REC_TOKEN = 9,			/* reserved */
+	OG_REC_AFTER = 12			/* of a transaction that has ended */
 } OgRecordType;
 
 typedef enum OgOutcome
@@ -46,7 +47,8 @@ typedef enum OgOutcome
 	OG_ROLLED_BACK = 2,
 	OG_PREPARED = 3,
 	OG_LOST = 4,				/* verdict of the reader after a crash */
-	OG_UNKNOWN = 5				/* the reader cannot tell */
+	OG_UNKNOWN = 5,				/* the reader cannot tell */
+	OG_UNHEARD = 6				/* committed; the client may not know */
 } OgOutcome;
 
 /* Why a transaction or sub-transaction was rolled back. */
@@ -58,7 +60,9 @@ typedef enum OgCause
 	OG_CAUSE_DISCONNECT = 3,	/* the client closed the connection */
 	OG_CAUSE_CONNECTION_LOST = 4,	/* the connection broke */
 	OG_CAUSE_TERMINATED = 5,	/* the backend was told to end */
-	OG_CAUSE_CRASH = 6			/* the server went down */
+	OG_CAUSE_CRASH = 6,			/* the server went down */
+	OG_CAUSE_SILENT = 7,		/* COMMIT was said after an error */
+	OG_CAUSE_SILENT_PREPARE = 8	/* PREPARE TRANSACTION was */
 } OgCause;
 
 typedef enum OgValueRole
@@ -79,6 +83,8 @@ typedef enum OgValueRole
 #define OG_ROW_MOVED		0x04	/* the key changed: this is the old one */
 
 #define OG_OUTCOME_INCOMPLETE	0x01	/* records were dropped: sweep */
+
+#define OG_BEGIN_CLIENT 0x01	/* there is a client to be answered */
 
 typedef struct OgRecord
 {
@@ -164,12 +170,31 @@ typedef struct OgEndRecord
 	uint8		outcome;
 	uint8		unused[3];
 	OgError		error;
-	char		gid[OG_GID_SIZE];	/* OUTCOME of PREPARE; else absent */
+	/* OUTCOME of PREPARE; else absent */
+	char		gid[OG_GID_SIZE];
+	int32		prepared_threshold; /* the session's setting, ms */
+	int32		unused2;
 } OgEndRecord;
 
 #define OG_END_SHORT	MAXALIGN(offsetof(OgEndRecord, error))
 #define OG_END_LENGTH	MAXALIGN(offsetof(OgEndRecord, gid))
 #define OG_END_MAX		MAXALIGN(sizeof(OgEndRecord))
+
+typedef enum OgAfterKind
+{
+	OG_AFTER_UNHEARD = 1,		/* the client may not know of its commit */
+	OG_AFTER_SILENT = 2			/* it was told of its rollback in passing */
+} OgAfterKind;
+
+/* What became known of a transaction after its OUTCOME. */
+typedef struct OgAfterRecord
+{
+	OgRecord	head;			/* xact: which one */
+	TimestampTz end;			/* "at" of its OUTCOME */
+	uint8		kind;			/* OgAfterKind */
+	uint8		cause;			/* OgCause */
+	uint8		unused[6];
+} OgAfterRecord;
 
 /* Written once per watch, relation and transaction; the counters change in place. */
 typedef struct OgBulkRecord
@@ -295,6 +320,8 @@ extern void og_journal_refresh_session(uint32 keep);
 extern void og_journal_press(void);
 /* called without a lock; urgent: half of the pool is in use, or all */
 extern void (*og_journal_work_hook) (bool urgent);
+/* called at exit, while records can still be appended */
+extern void (*og_journal_exit_hook) (void);
 
 /* reader */
 extern List *og_journal_copy(uint32 database);

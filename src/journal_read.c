@@ -124,6 +124,7 @@ og_journal_plausible(uint8 type, uint16 length, uint32 offset, uint32 tail)
 		[OG_REC_SUBABORT] = OG_END_LENGTH,
 		[OG_REC_OUTCOME] = OG_END_SHORT,
 		[OG_REC_BULK] = sizeof(OgBulkRecord),
+		[OG_REC_AFTER] = sizeof(OgAfterRecord),
 	};
 
 	return length >= sizeof(OgRecord) && length == MAXALIGN(length) &&

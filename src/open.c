@@ -77,6 +77,24 @@ og_open_has(int watch, const char *kind, const unsigned char *hash)
 	return hash_search(open_incidents, &key, HASH_FIND, NULL) != NULL;
 }
 
+/* Is any incident of this kind open? */
+bool
+og_open_has_kind(const char *kind)
+{
+	HASH_SEQ_STATUS scan;
+	OpenKey    *key;
+
+	hash_seq_init(&scan, open_incidents);
+	while ((key = hash_seq_search(&scan)) != NULL)
+	{
+		if (strcmp(key->kind, kind) != 0)
+			continue;
+		hash_seq_term(&scan);
+		return true;
+	}
+	return false;
+}
+
 /* Clears an incident, if it is open. */
 void
 og_open_clear(int watch, const char *kind, const unsigned char *hash,

@@ -22,6 +22,7 @@
 #include "durable.h"
 #include "failpoint.h"
 #include "guard.h"
+#include "heard.h"
 #include "journal.h"
 #include "journal_file.h"
 #include "launcher.h"
@@ -134,9 +135,7 @@ look_at_utility(Node *node)
 		return;
 	if (statement->kind == TRANS_STMT_PREPARE)
 		og_attempt_set_gid(statement->gid);
-	else if (statement->kind == TRANS_STMT_ROLLBACK ||
-			 statement->kind == TRANS_STMT_ROLLBACK_TO)
-		og_attempt_say_rollback();
+	og_heard_look(statement);
 }
 
 static void
@@ -171,6 +170,7 @@ emit_log(ErrorData *edata)
 {
 	if (previous_emit_log)
 		previous_emit_log(edata);
+	og_heard_log(edata);
 	og_attempt_log(edata);
 }
 
@@ -215,6 +215,7 @@ _PG_init(void)
 	}
 	og_attempt_init();
 	og_guard_init();
+	og_heard_init();
 	og_capture_init();
 	og_condition_init();
 	og_failpoint_init();

@@ -98,6 +98,13 @@ is_change(const OgTrace *trace)
 		trace->operation != 'I';
 }
 
+/* Committed, but its client may not have heard. */
+static bool
+is_unheard(const OgTrace *trace)
+{
+	return trace->outcome && strcmp(trace->outcome, "unacknowledged") == 0;
+}
+
 /*
  * A row was found.  What is going on with it makes the answer one for the
  * time being.
@@ -113,6 +120,9 @@ judge_row(OgTrace *row, const OgTrace *journal, const OgTrace *attempt)
 			*row = *journal;
 		return;
 	}
+	if (is_unheard(attempt))
+		row->reason = row->reason ? psprintf("%s; %s", attempt->reason,
+											 row->reason) : attempt->reason;
 	if (!is_change(change))
 		return;
 	row->final = false;
@@ -179,6 +189,7 @@ judge_absent(const OgOrder *order, const OgTrace *bulk, OgTrace *trace)
 	else if (strcmp(trace->outcome, "unknown") == 0)
 		answer_unknown(trace, trace->because);
 	else if (strcmp(trace->outcome, "committed") == 0 ||
+			 is_unheard(trace) ||
 			 (strcmp(trace->outcome, "rolled_back") == 0 &&
 			  trace->operation != 'I' && trace->operation != '?'))
 		answer_unknown(trace, "row_gone");

@@ -24,8 +24,12 @@ static OgPlan settle_plan = {
 	"WITH finished AS MATERIALIZED (SELECT a.id, "
 	"pg_xact_status(a.xid) AS status FROM order_guard.attempt a "
 	"WHERE a.outcome = 'prepared' AND NOT EXISTS (SELECT "
-	"FROM pg_prepared_xacts p WHERE p.gid = a.gid "
+	"FROM pg_prepared_xacts p WHERE (a.gid IS NULL OR p.gid = a.gid) "
 	"AND (a.xid IS NULL OR p.transaction = a.xid::xid)) LIMIT 10000), "
+	/* the server crashed before it was noted */
+	"named AS (UPDATE order_guard.attempt a SET gid = p.gid "
+	"FROM pg_prepared_xacts p WHERE a.outcome = 'prepared' "
+	"AND a.gid IS NULL AND p.transaction = a.xid::xid), "
 	"failed AS (UPDATE order_guard.attempt a SET outcome = "
 	"CASE f.status WHEN 'aborted' THEN 'rolled_back' ELSE 'unknown' END, "
 	"cause = 'rollback', reason = 'the prepared transaction was rolled back', "
@@ -33,7 +37,8 @@ static OgPlan settle_plan = {
 	"w.options ->> 'vanished' IS DISTINCT FROM 'off' "
 	"THEN clock_timestamp() + make_interval(secs => $1) END "
 	"FROM finished f, order_guard.watch w WHERE a.id = f.id "
-	"AND f.status IS DISTINCT FROM 'committed' AND w.id = a.watch) "
+	"AND f.status IS DISTINCT FROM 'committed' "
+	"AND f.status IS DISTINCT FROM 'in progress' AND w.id = a.watch) "
 	"DELETE FROM order_guard.attempt a USING finished f WHERE a.id = f.id "
 	"AND f.status = 'committed' "
 	"RETURNING a.watch, a.hash, a.key, a.operation::text", NULL

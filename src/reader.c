@@ -193,8 +193,21 @@ note_place(OgXact *xact, OgSegmentCopy *segment, uint32 offset)
 	xact->places = lappend(xact->places, place);
 }
 
+/* COMMIT said in a failed transaction changes how its end is told. */
 static void
-understand(OgXact *xact, OgRecord *record)
+add_after(OgXact *xact, OgAfterRecord *record)
+{
+	xact->after = record;
+	if (record->kind == OG_AFTER_SILENT && xact->end != NULL)
+		xact->end->error.cause = record->cause;
+}
+
+/*
+ * og_reader_understand
+ *		Adds a record to its transaction.
+ */
+void
+og_reader_understand(OgXact *xact, OgRecord *record)
 {
 	switch (record->type)
 	{
@@ -215,6 +228,9 @@ understand(OgXact *xact, OgRecord *record)
 			break;
 		case OG_REC_BULK:
 			xact->bulk = lappend(xact->bulk, record);
+			break;
+		case OG_REC_AFTER:
+			add_after(xact, (OgAfterRecord *) record);
 			break;
 		default:
 			break;				/* of a later version */
@@ -246,7 +262,7 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 		xact = find_xact(parser, record->xact);
 		note_place(xact, segment, start);
 		xact->records++;
-		understand(xact, record);
+		og_reader_understand(xact, record);
 	}
 }
 
@@ -254,8 +270,13 @@ parse_segment(Parser *parser, OgSegmentCopy *segment)
 static void
 find_newest(Parser *parser)
 {
+	HASH_SEQ_STATUS scan;
+	SessionEntry *entry;
 	ListCell   *cell;
 
+	hash_seq_init(&scan, parser->sessions);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entry->newest->last = true;
 	foreach(cell, parser->reading->segments)
 	{
 		OgSegmentCopy *segment = lfirst(cell);

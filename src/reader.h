@@ -47,6 +47,8 @@ typedef struct OgXact
 	OgBeginRecord *begin;
 	OgEndRecord *end;			/* OUTCOME; NULL: not in the journal */
 	OgOutcome	outcome;
+	OgAfterRecord *after;		/* what followed its end, or NULL */
+	struct OgXact *consumed;	/* what is left of it, if only that is new */
 	List	   *rows;			/* of OgRow */
 	List	   *candidates;		/* of OgRow, by number */
 	List	   *failures;		/* of OgEndRecord that undid no row */
@@ -54,6 +56,7 @@ typedef struct OgXact
 	List	   *places;			/* of OgPlace: where it starts in each segment */
 	uint64		records;
 	bool		newest;			/* the last one of a session that goes on */
+	bool		last;			/* the last one of its session */
 	bool		keep;			/* not to be consumed yet */
 } OgXact;
 
@@ -65,6 +68,7 @@ typedef struct OgReading
 
 extern OgReading *og_reader_read(Oid database);
 extern OgReading *og_reader_parse(List *segments);
+extern void og_reader_understand(OgXact *xact, OgRecord *record);
 extern void og_reader_limit(OgReading *reading);
 
 /* values, as text in the current memory context; NULL: none */

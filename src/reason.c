@@ -26,6 +26,9 @@ og_reason_cause(uint8 cause)
 			return "terminated";
 		case OG_CAUSE_CRASH:
 			return "crash";
+		case OG_CAUSE_SILENT:
+		case OG_CAUSE_SILENT_PREPARE:
+			return "silent rollback";
 		default:
 			return NULL;
 	}
@@ -68,6 +71,51 @@ fill_message(const OgError *error)
 	return text.data;
 }
 
+/* An error in words; "other": what it is called that has none. */
+static char *
+error_text(const OgError *error, const char *other)
+{
+	if (error->message[0] == '\0')
+		return pstrdup(other);
+	if (strcmp(error->message, "%s") != 0)
+		return fill_message(error);
+	/* RAISE, in a function or a trigger */
+	return pstrdup("the application raised an error");
+}
+
+/*
+ * og_reason_silent
+ *		How the reason of a silent rollback begins; the error follows.
+ */
+char *
+og_reason_silent(uint8 cause)
+{
+	return psprintf("%s was answered with ROLLBACK because an earlier "
+					"statement had failed: ", cause == OG_CAUSE_SILENT ?
+					"COMMIT" : "PREPARE TRANSACTION");
+}
+
+/*
+ * og_reason_unheard
+ *		Why the client of a transaction that committed may not know of it.
+ */
+const char *
+og_reason_unheard(uint8 cause)
+{
+	switch (cause)
+	{
+		case OG_CAUSE_CONNECTION_LOST:
+			return "it was committed, but its client may not have heard: "
+				"the connection broke before the answer was through";
+		case OG_CAUSE_TERMINATED:
+			return "it was committed, but its client may not have heard: "
+				"the backend was ended before it had answered";
+		default:
+			return "it was committed, but its client may not have heard: "
+				"the server crashed before it had answered";
+	}
+}
+
 /*
  * og_reason_text
  *		Why something was rolled back, without values; NULL if there is no cause.
@@ -78,17 +126,20 @@ og_reason_text(const OgError *error)
 	switch (error->cause)
 	{
 		case OG_CAUSE_ERROR:
+			/* A parallel worker's error comes without its message's id. */
+			return error_text(error, error->sqlstate ?
+							  "the statement failed" :
+							  "the statement or its COMMIT failed");
 		case OG_CAUSE_TERMINATED:
 			if (error->message[0] && strcmp(error->message, "%s") != 0)
 				return fill_message(error);
-			if (error->cause == OG_CAUSE_TERMINATED)
-				return pstrdup("the backend was told to end");
-			/* RAISE, in a function or a trigger */
-			if (error->message[0])
-				return pstrdup("the application raised an error");
-			/* A parallel worker's error comes without its message's id. */
-			return pstrdup(error->sqlstate ? "the statement failed" :
-						   "the statement or its COMMIT failed");
+			return pstrdup("the backend was told to end");
+		case OG_CAUSE_SILENT:
+		case OG_CAUSE_SILENT_PREPARE:
+			return psprintf("%s%s", og_reason_silent(error->cause),
+							error_text(error, error->sqlstate ?
+									   "see its SQLSTATE" :
+									   "its error was not seen"));
 		case OG_CAUSE_CLIENT:
 			return pstrdup("the client rolled back");
 		case OG_CAUSE_DISCONNECT:

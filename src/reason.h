@@ -9,5 +9,7 @@
 
 extern const char *og_reason_cause(uint8 cause);
 extern char *og_reason_text(const OgError *error);
+extern char *og_reason_silent(uint8 cause);
+extern const char *og_reason_unheard(uint8 cause);
 
 #endif							/* OG_REASON_H */

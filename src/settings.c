@@ -69,6 +69,10 @@ define_capture(void)
 							   "for it.",
 							   &og_token, "", PGC_USERSET, 0, check_token,
 							   NULL, NULL);
+	DEFINE_INT("prepared_threshold", og_prepared_threshold, 300000, 1, INT_MAX,
+			   PGC_USERSET, GUC_UNIT_MS,
+			   "Age at which a prepared transaction that holds orders "
+			   "becomes an incident.");
 	DEFINE_INT("journal_size", og_journal_size, 16384, 1024, 1024 * 1024,
 			   PGC_POSTMASTER, GUC_UNIT_KB,
 			   "Size of the journal.");
@@ -85,10 +89,6 @@ define_worker(void)
 {
 	DEFINE_INT("naptime", og_naptime, 1000, 10, 3600000, PGC_SIGHUP,
 			   GUC_UNIT_MS, "Time between two ticks of a worker.");
-	DEFINE_INT("prepared_threshold", og_prepared_threshold, 300000, 1, INT_MAX,
-			   PGC_SIGHUP, GUC_UNIT_MS,
-			   "Age at which a prepared transaction that holds orders "
-			   "becomes an incident.");
 	DEFINE_INT("vanish_grace", og_vanish_grace, 60000, 0, INT_MAX, PGC_SIGHUP,
 			   GUC_UNIT_MS,
 			   "Time an order whose transaction failed has to appear after "

@@ -408,6 +408,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	MemoryContextSwitchTo(tick_memory);
 	og_detect_uncommitted();
 	og_detect_duplicates();
+	og_detect_prepared();
 	og_action_run();
 	finish(result);
 	retain(result);

@@ -42,7 +42,10 @@ find_xid(const OgXact *xact)
 	return 0;
 }
 
-/* Asks the transaction log about an id that is ours for certain. */
+/*
+ * Asks the transaction log about an id that is ours for certain, of a session
+ * that is gone or went on: what is in progress still is prepared.
+ */
 static OgOutcome
 ask_log(uint64 value)
 {
@@ -53,7 +56,7 @@ ask_log(uint64 value)
 	if (!FullTransactionIdPrecedes(full, ReadNextFullTransactionId()))
 		return OG_LOST;
 	if (TransactionIdIsInProgress(xid))
-		return OG_OPEN;
+		return OG_PREPARED;
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
 	if (TransactionIdPrecedes(xid, OG_OLDEST_CLOG_XID))
 		outcome = OG_UNKNOWN;
@@ -76,6 +79,9 @@ og_verdict(const OgXact *xact)
 	uint64		fence;
 	uint32		incarnation = xact->session->incarnation;
 
+	if (xact->consumed != NULL)
+		return xact->after->kind == OG_AFTER_SILENT ?
+			OG_ROLLED_BACK : OG_COMMITTED;
 	if (incarnation == og_journal_incarnation())
 	{
 		if (xact->end != NULL)

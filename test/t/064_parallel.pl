@@ -19,6 +19,9 @@ $node->safe_psql('postgres', q{
 		PARALLEL SAFE AS $$BEGIN RETURN 1 / (n - 10000); END$$;
 	ANALYZE big});
 
+my $reason = 'COMMIT was answered with ROLLBACK because an earlier statement'
+	. ' had failed: see its SQLSTATE';
+
 for my $level ('warning', 'panic')
 {
 	my $key = $level eq 'warning' ? 1 : 2;
@@ -32,12 +35,12 @@ for my $level ('warning', 'panic')
 		"$level: fails in a worker");
 	is( $node->safe_psql('postgres', "SELECT outcome, sqlstate, reason
 			FROM order_guard.outcome('orders', '$key')"),
-		'rolled_back|22012|the statement failed', "$level: one reason");
+		"rolled_back|22012|$reason", "$level: one reason");
 	scan($node);
 	is( $node->safe_psql('postgres', "SELECT count(*), min(sqlstate),
 			min(reason), min(pid) = $session->{pid}
 			FROM order_guard.attempt WHERE key = '$key'"),
-		'1|22012|the statement failed|t', "$level: one attempt");
+		"1|22012|$reason|t", "$level: one attempt");
 	is( $node->safe_psql('postgres',
 			'SELECT count(*) FROM order_guard.attempt'),
 		$key, "$level: and nothing of the workers'");
