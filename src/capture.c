@@ -6,80 +6,29 @@
  * Runs in every backend, inside the application's statements.  It looks at
  * the row with no code but PostgreSQL's own, compares columns byte by byte,
  * takes no heavyweight lock and raises no error.  What it needs to know stands
- * in the triggers' arguments (columns.c), which the relation cache holds
- * anyway.  Roles of columns: k key, s status, t token, a amount, c customer,
- * n since, w one on which a status expression depends.
- *
- * A column is found by its name, so a partition may number its columns as it
- * likes; if the name is gone (renamed a moment ago) by its number, except in a
- * partition.
+ * in the triggers' arguments (captured.c), which the relation cache holds
+ * anyway.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "port/pg_crc32c.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "attempt.h"
 #include "capture.h"
-#include "columns.h"
 #include "compat.h"
 #include "failpoint.h"
 #include "keyhash.h"
 #include "settings.h"
 
-/* Anybody can make a trigger with any arguments: what is past this is left. */
-#define MAX_COLUMNS 40
 #define MAX_VALUES	24			/* of one record */
-
-/* What a column is looked at for. */
-#define IS_NOTED	0x01		/* its value is written down */
-#define IS_KEY		0x02		/* it says which order it is */
-#define IS_JUDGED	0x04		/* a change of it is of interest */
-
-typedef struct Column
-{
-	uint8		uses;
-	uint8		value_role;		/* OgValueRole, if IS_NOTED */
-	bool		byval;
-	int16		attnum;
-	int16		length;
-	Oid			type;
-} Column;
-
-/* A relation with triggers, and how often it has changed. */
-typedef struct Changed
-{
-	Oid			relation;		/* hash key */
-	uint32		times;
-} Changed;
-
-/*
- * What a trigger is to note.  Anybody with the right to make a trigger can
- * make one that says something else than the watch's own on that relation.
- */
-struct OgCaptured
-{
-	Oid			trigger;		/* hash key */
-	Oid			relation;
-	const Changed *changed;
-	uint32		as_of;			/* changed->times */
-	bool		every_change;	/* not all columns have found room */
-	bool		keeps_candidate;	/* it is not changed before it is a row */
-	uint32		watch;
-	int			ncolumns;
-	Column		column[MAX_COLUMNS];
-};
 
 /* A record under construction. */
 typedef struct Draft
@@ -101,216 +50,15 @@ Oid			og_capture_function = InvalidOid;
 static struct
 {
 	const TupleTableSlot *slot; /* NULL: none */
-	const Changed *changed;
+	const OgChanged *changed;
 	uint32		as_of;
 	uint32		statement;
 	uint64		content;
 }			latest;
 
-static HTAB *captured_triggers = NULL;
-static HTAB *changes = NULL;
 static Draft draft;
 
 PG_FUNCTION_INFO_V1(og_capture_trigger);
-
-static void
-forget_relation(Datum arg, Oid relation)
-{
-	HASH_SEQ_STATUS scan;
-	Changed    *entry;
-
-	if (OidIsValid(relation))
-	{
-		entry = hash_search(changes, &relation, HASH_FIND, NULL);
-		if (entry)
-			entry->times++;
-		return;
-	}
-	hash_seq_init(&scan, changes);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		entry->times++;
-}
-
-static HTAB *
-make_table(const char *name, Size size)
-{
-	HASHCTL		control = {0};
-
-	control.keysize = sizeof(Oid);
-	control.entrysize = size;
-	control.hcxt = TopMemoryContext;
-	return hash_create(name, 64, &control,
-					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-/*
- * og_capture_init
- *		In _PG_init, at server start.
- */
-void
-og_capture_init(void)
-{
-	captured_triggers = make_table("order_guard captured triggers",
-								   sizeof(OgCaptured));
-	changes = make_table("order_guard changed relations", sizeof(Changed));
-	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
-}
-
-static int16
-find_attribute(Relation relation, const char *name, int attnum)
-{
-	TupleDesc	desc = RelationGetDescr(relation);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (!attribute->attisdropped &&
-			namestrcmp(&attribute->attname, name) == 0)
-			return i + 1;
-	}
-	if (relation->rd_rel->relispartition || attnum < 1 ||
-		attnum > desc->natts ||
-		TupleDescAttr(desc, attnum - 1)->attisdropped)
-		return 0;
-	return attnum;
-}
-
-static void
-describe_column(Column *column, Relation relation, char role, int attnum)
-{
-	static const struct
-	{
-		char		role;
-		uint8		uses;
-		uint8		value_role;
-	}			roles[] = {
-		{'k', IS_NOTED | IS_KEY, OG_VALUE_KEY},
-		{'s', IS_NOTED | IS_JUDGED, OG_VALUE_NEW_STATUS},
-		{'t', IS_NOTED, OG_VALUE_TOKEN},
-		{'a', IS_NOTED, OG_VALUE_AMOUNT},
-		{'c', IS_NOTED, OG_VALUE_CUSTOMER},
-		{'n', IS_JUDGED, 0},
-		{'w', IS_JUDGED, 0}
-	};
-	Form_pg_attribute attribute =
-		TupleDescAttr(RelationGetDescr(relation), attnum - 1);
-
-	column->uses = 0;
-	for (int i = 0; i < lengthof(roles); i++)
-	{
-		if (roles[i].role != role)
-			continue;
-		column->uses = roles[i].uses;
-		column->value_role = roles[i].value_role;
-	}
-	column->attnum = attnum;
-	column->type = attribute->atttypid;
-	column->length = attribute->attlen;
-	column->byval = attribute->attbyval;
-}
-
-/*
- * Does nothing come between the trigger that notes a candidate and the row
- * that could make it another one?
- */
-static bool
-keeps_candidate(Relation relation)
-{
-	TriggerDesc *triggers = relation->trigdesc;
-	TupleConstr *constraints = RelationGetDescr(relation)->constr;
-	int			before = 0;
-
-	for (int i = 0; triggers && i < triggers->numtriggers; i++)
-	{
-		int16		type = triggers->triggers[i].tgtype;
-
-		before += TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) &&
-			TRIGGER_FOR_INSERT(type);
-	}
-	return before == 1 &&
-		!(constraints && constraints->has_generated_stored);
-}
-
-/*
- * Columns that are noted come first: those on which a status expression
- * depends are the ones that may not find room, and then any change counts.
- */
-static void
-describe(OgCaptured *entry, Relation relation, const Trigger *trigger)
-{
-	Oid			id = RelationGetRelid(relation);
-	bool		found;
-	Changed    *changed = hash_search(changes, &id, HASH_ENTER, &found);
-
-	if (!found)
-		changed->times = 0;
-	entry->relation = id;
-	entry->changed = changed;
-	entry->as_of = changed->times;
-	entry->watch = og_columns_watch(trigger);
-	entry->ncolumns = 0;
-	entry->every_change = false;
-	entry->keeps_candidate = keeps_candidate(relation);
-	for (int pass = 0; pass < 2; pass++)
-	{
-		const char *place = og_columns_first(trigger);
-		OgColumnName name;
-
-		while (og_columns_next(&place, &name))
-		{
-			int16		attnum;
-
-			if ((name.role == 'w') != (pass == 1))
-				continue;
-			attnum = find_attribute(relation, name.name, name.attnum);
-			if (entry->ncolumns == MAX_COLUMNS)
-				entry->every_change = true;
-			else if (attnum != 0)
-				describe_column(&entry->column[entry->ncolumns++], relation,
-								name.role, attnum);
-		}
-	}
-}
-
-static bool
-is_valid(const OgCaptured *entry)
-{
-	return entry->changed && entry->as_of == entry->changed->times;
-}
-
-/*
- * og_capture_find
- *		What is to be noted by a trigger.  Valid as long as the relation is
- *		locked.
- */
-const OgCaptured *
-og_capture_find(Relation relation, const Trigger *trigger)
-{
-	static OgCaptured *recent[16];	/* entries stay where they are */
-	OgCaptured **last = &recent[trigger->tgoid % lengthof(recent)];
-	bool		found;
-
-	if (*last && (*last)->trigger == trigger->tgoid && is_valid(*last))
-		return *last;
-	*last = hash_search(captured_triggers, &trigger->tgoid, HASH_ENTER,
-						&found);
-	if (!found)
-		(*last)->changed = NULL;
-	if (!is_valid(*last))
-		describe(*last, relation, trigger);
-	return *last;
-}
-
-/*
- * og_capture_as_of
- *		Changes when the relation's description may have changed.
- */
-uint32
-og_capture_as_of(const OgCaptured *entry)
-{
-	return entry->as_of;
-}
 
 static bool
 is_text(Oid type)
@@ -347,7 +95,7 @@ add_bytes(OgValueRole role, Oid type, uint8 flags, const char *bytes,
 
 /* The same for a value of a column. */
 static void
-add_value(OgValueRole role, const Column *column, Datum value, bool isnull)
+add_value(OgValueRole role, const OgColumn *column, Datum value, bool isnull)
 {
 	struct varlena *varlena = (struct varlena *) DatumGetPointer(value);
 	const char *bytes = (char *) varlena;
@@ -409,14 +157,14 @@ add_image(const OgCaptured *entry, TupleTableSlot *slot, OgValueRole status)
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
-		const Column *column = &entry->column[i];
+		const OgColumn *column = &entry->column[i];
 		bool		isnull;
 		Datum		value;
 
-		if (!(column->uses & IS_NOTED))
+		if (!(column->uses & OG_IS_NOTED))
 			continue;
 		value = slot_getattr(slot, column->attnum, &isnull);
-		if (column->uses & IS_KEY)
+		if (column->uses & OG_IS_KEY)
 			og_keyhash_add(&draft.key, value, isnull, column->type,
 						   column->length, column->byval);
 		if (column->value_role == OG_VALUE_TOKEN)
@@ -433,11 +181,11 @@ add_old_status(const OgCaptured *entry, TupleTableSlot *slot)
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
-		const Column *column = &entry->column[i];
+		const OgColumn *column = &entry->column[i];
 		bool		isnull;
 		Datum		value;
 
-		if (!(column->uses & IS_NOTED) ||
+		if (!(column->uses & OG_IS_NOTED) ||
 			column->value_role != OG_VALUE_NEW_STATUS)
 			continue;
 		value = slot_getattr(slot, column->attnum, &isnull);
@@ -520,7 +268,7 @@ capture_delete(const OgCaptured *entry, TupleTableSlot *old, uint8 flags)
 
 /* Are two values the same, byte for byte? */
 static bool
-same_bytes(const Column *column, Datum a, Datum b)
+same_bytes(const OgColumn *column, Datum a, Datum b)
 {
 	struct varlena *left;
 	struct varlena *right;
@@ -553,7 +301,7 @@ differs(const OgCaptured *entry, TupleTableSlot *old, TupleTableSlot *new,
 {
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
-		const Column *column = &entry->column[i];
+		const OgColumn *column = &entry->column[i];
 		Datum		was;
 		Datum		is;
 		bool		was_null;
@@ -574,10 +322,10 @@ static void
 capture_update(const OgCaptured *entry, TupleTableSlot *old,
 			   TupleTableSlot *new)
 {
-	bool		moved = differs(entry, old, new, IS_KEY);
+	bool		moved = differs(entry, old, new, OG_IS_KEY);
 
 	if (!moved && !entry->every_change &&
-		!differs(entry, old, new, IS_JUDGED))
+		!differs(entry, old, new, OG_IS_JUDGED))
 	{
 		og_attempt_unitemise();
 		return;
@@ -633,7 +381,7 @@ og_capture_trigger(PG_FUNCTION_ARGS)
 	og_capture_function = fcinfo->flinfo->fn_oid;
 	if (!og_attempt_active())
 		goto done;
-	entry = og_capture_find(data->tg_relation, data->tg_trigger);
+	entry = og_captured_find(data->tg_relation, data->tg_trigger);
 	if (entry->watch == 0)
 		goto done;
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))

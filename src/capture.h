@@ -6,16 +6,11 @@
 #define OG_CAPTURE_H
 
 #include "executor/tuptable.h"
-#include "utils/rel.h"
 
-typedef struct OgCaptured OgCaptured;
+#include "captured.h"
 
 extern Oid og_capture_function;
 
-extern void og_capture_init(void);
-extern const OgCaptured *og_capture_find(Relation relation,
-										 const Trigger *trigger);
-extern uint32 og_capture_as_of(const OgCaptured *entry);
 extern void og_capture_row(const OgCaptured *entry, TupleTableSlot *old,
 						   TupleTableSlot *new);
 

@@ -9,7 +9,7 @@
 
 typedef struct OgColumnName
 {
-	char		role;			/* see capture.c */
+	char		role;			/* see captured.c */
 	int			attnum;			/* in the table that is watched */
 	char		name[NAMEDATALEN];
 } OgColumnName;

@@ -166,7 +166,7 @@ says_itemising(char *text, uint32 watch)
 static bool
 fits(Condition *condition, const Trigger *trigger)
 {
-	uint32		as_of = og_capture_as_of(condition->captured);
+	uint32		as_of = condition->captured->as_of;
 	char	   *text;
 	uint32		watch;
 
@@ -209,7 +209,7 @@ prepare(ResultRelInfo *info)
 			continue;
 		condition = find_condition(trigger->tgoid);
 		condition->relation = RelationGetRelid(relation);
-		condition->captured = og_capture_find(relation, trigger);
+		condition->captured = og_captured_find(relation, trigger);
 		if (fits(condition, trigger))
 			info->ri_TrigWhenExprs[i] = &condition->state;
 	}

@@ -216,7 +216,7 @@ _PG_init(void)
 	og_attempt_init();
 	og_guard_init();
 	og_heard_init();
-	og_capture_init();
+	og_captured_init();
 	og_condition_init();
 	og_failpoint_init();
 	og_launcher_register();
