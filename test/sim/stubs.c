@@ -253,6 +253,21 @@ hash_search(HTAB *table, const void *key, HASHACTION action, bool *found)
 }
 
 void
+hash_seq_init(HASH_SEQ_STATUS *status, HTAB *table)
+{
+	status->hashp = table;
+	status->curBucket = 0;
+}
+
+void *
+hash_seq_search(HASH_SEQ_STATUS *status)
+{
+	if (status->curBucket == (uint32) list_length(status->hashp->entries))
+		return NULL;
+	return list_nth(status->hashp->entries, status->curBucket++);
+}
+
+void
 hash_destroy(HTAB *table)
 {
 }

@@ -124,17 +124,19 @@ $node->poll_query_until('postgres', "SELECT wait_event = 'SyncRep'
 	FROM pg_stat_activity WHERE pid = $session->{pid}") or die 'no wait';
 crash($node, $session->{pid});
 $session->abandon;
-is(outcome(20),
-	'committed|f||a synchronous standby has not confirmed it',
+is( outcome(20),
+	'committed|f||it was committed, but its client may not have heard: '
+	  . 'the server crashed before it had answered; '
+	  . 'a synchronous standby has not confirmed it',
 	'killed in COMMIT: it is there');
 $node->append_conf('postgresql.conf', q{synchronous_standby_names = ''});
 $node->reload;
 scan($node);
-is( $node->safe_psql('postgres', q{SELECT (SELECT count(*)
-		FROM order_guard.attempt WHERE key = '20'), (SELECT count(*)
-		FROM order_guard.incident WHERE key = '20'), (SELECT count(*)
-		FROM order_guard.tracked WHERE key = '20')}),
-	'0|0|1', 'nobody misses it');
+is( $node->safe_psql('postgres', q{SELECT (SELECT string_agg(outcome, ',')
+		FROM order_guard.attempt WHERE key = '20'), (SELECT
+		string_agg(kind, ',') FROM order_guard.incident WHERE key = '20'),
+		(SELECT count(*) FROM order_guard.tracked WHERE key = '20')}),
+	'unacknowledged|unacknowledged|1', 'nobody misses it');
 
 # The server runs without order_guard in between, and the id is used again:
 # nobody can tell.

@@ -372,11 +372,14 @@ mkdir 'log';
 wait_for_server();
 ($has_settle) =
   query(q{SELECT to_regprocedure('order_guard.settle(text,boolean,interval)')});
-start_clients();
 if ($has_settle)
 {
 	query(q{SELECT order_guard.watch('orders', 'status',
 		options => '{"settle": true}')}) or die "no settle()\n";
+}
+start_clients();
+if ($has_settle)
+{
 	start_settler();
 }
 torment();
