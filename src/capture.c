@@ -67,7 +67,7 @@ is_text(Oid type)
 }
 
 /* Adds bytes to the draft, if there is room for one more value. */
-static void
+static inline void
 add_bytes(OgValueRole role, Oid type, uint8 flags, const char *bytes,
 		  Size length)
 {
