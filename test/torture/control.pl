@@ -297,7 +297,8 @@ my %strike = (
 		my $from = time - 1;
 		kill 'STOP', $pid;
 		$stopped{$pid} = 1;
-		system("pgbench -n -c 2 -t 1500 -f '$here/fill.pgbench' "
+		# it may have been stopped with a lock on a page that others want
+		system("timeout 10 pgbench -n -c 2 -t 1500 -f '$here/fill.pgbench' "
 			  . '>>control.log 2>&1');
 		continue_all();
 		query('SELECT * FROM order_guard.scan()');	# there is room again
