@@ -721,15 +721,19 @@ COMMENT ON FUNCTION order_guard._placed_answer(text) IS
 'Orders that were placed under a token, in guarded tables.';
 
 CREATE FUNCTION order_guard._guarded_outcome(token text)
-RETURNS SETOF order_guard._answer LANGUAGE sql VOLATILE
+RETURNS SETOF order_guard._answer LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT s.* FROM order_guard._settled_answer($1) s
-	UNION ALL
-	SELECT a.* FROM order_guard._used_token u
-	JOIN order_guard._visible_watch v ON v.relation = u.relation
-	CROSS JOIN LATERAL order_guard._used_answer(v, u.key, u.row_xmin,
-		u.xid, u.at) a
-	WHERE u.token = $1 AND a.outcome IS NOT NULL;
+BEGIN
+	IF NOT EXISTS (SELECT FROM order_guard._guarded_watch) THEN
+		RETURN;
+	END IF;
+	RETURN QUERY SELECT s.* FROM order_guard._settled_answer($1) s;
+	RETURN QUERY SELECT a.* FROM order_guard._used_token u
+		JOIN order_guard._visible_watch v ON v.relation = u.relation
+		CROSS JOIN LATERAL order_guard._used_answer(v, u.key, u.row_xmin,
+			u.xid, u.at) a
+		WHERE u.token = $1 AND a.outcome IS NOT NULL;
+END
 $$;
 COMMENT ON FUNCTION order_guard._guarded_outcome(text) IS
 'What tombstones and tokens given by setting tell; nothing: ask the tables.';
