@@ -1166,6 +1166,9 @@ BEGIN
 		GROUP BY s.root HAVING bool_or(s.overdue)
 	LOOP
 		SELECT b.* INTO a FROM pg_stat_activity b WHERE b.pid = g.root;
+		-- it has ended since: without its start it would be another one
+		CONTINUE WHEN g.held IS NOT NULL AND g.root <> 0
+			AND a.xact_start IS NULL;
 		held := order_guard._sum_stuck(g.held);
 		behind := order_guard._sum_stuck(g.behind);
 		about := CASE WHEN g.held IS NULL THEN behind ELSE held END;
