@@ -99,7 +99,10 @@ $node->safe_psql('postgres', q{INSERT INTO orders VALUES (5, 'SUBMITTED')});
 $node->psql('postgres', q{INSERT INTO orders VALUES (6, 'SUBMITTED'),
 	(6, 'SUBMITTED')});
 scan($node);
-$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+my $wal = $node->safe_psql('postgres',
+	'SELECT pg_walfile_name(pg_switch_wal())');
+$node->poll_query_until('postgres', "SELECT last_archived_wal >= '$wal'
+	FROM pg_stat_archiver") or die "$wal is not archived";
 my $failed = session($node);
 $failed->query(q{BEGIN; INSERT INTO orders VALUES (7, 'SUBMITTED')});
 $node->stop('immediate');

@@ -2,6 +2,8 @@
 \set ON_ERROR_STOP on
 CREATE SCHEMA torture;
 SET search_path = torture, public, pg_temp;
+SET work_mem = '256MB';
+CREATE INDEX ON public.orders ((id::text));
 CREATE TABLE log (at numeric, token text, event text, detail text);
 \copy log FROM 'events.csv' (FORMAT csv)
 CREATE TABLE loss (since numeric, until numeric, what text);
@@ -27,6 +29,9 @@ SELECT s.*, o.id IS NOT NULL AS placed, o.id, a.outcome, a.unknown_because,
 FROM sent s
 LEFT JOIN public.orders o USING (token)
 CROSS JOIN LATERAL order_guard.outcome(s.token) a;
+
+CREATE INDEX ON log (token);
+ANALYZE;
 
 -- Something else was said than is so, or than was heard.
 CREATE VIEW contradicted AS
@@ -66,7 +71,8 @@ WHERE i.state = 'open' AND (
 		EXISTS (SELECT FROM public.orders o WHERE o.id::text = i.key)
 		OR EXISTS (SELECT FROM public.orders o
 			WHERE o.token = i.evidence->>'token')
-		OR (i.evidence->>'token') NOT IN (SELECT token FROM log))));
+		OR NOT EXISTS (SELECT FROM log l
+			WHERE l.token = i.evidence->>'token'))));
 
 CREATE VIEW doubled AS
 SELECT format('incident %s %s', kind, key) AS what FROM order_guard.incident
