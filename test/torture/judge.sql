@@ -71,8 +71,8 @@ WHERE i.state = 'open' AND (
 		EXISTS (SELECT FROM public.orders o WHERE o.id::text = i.key)
 		OR EXISTS (SELECT FROM public.orders o
 			WHERE o.token = i.evidence->>'token')
-		OR NOT EXISTS (SELECT FROM log l
-			WHERE l.token = i.evidence->>'token'))));
+		OR (i.evidence ? 'token' AND NOT EXISTS (SELECT FROM log l
+			WHERE l.token = i.evidence->>'token')))));
 
 CREATE VIEW doubled AS
 SELECT format('incident %s %s', kind, key) AS what FROM order_guard.incident
