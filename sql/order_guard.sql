@@ -63,12 +63,25 @@ CREATE TABLE order_guard.position (
 	nonce		bigint PRIMARY KEY,
 	incarnation	integer NOT NULL,
 	leases		bigint[] NOT NULL DEFAULT '{}',
-	consumed	integer[] NOT NULL DEFAULT '{}'	-- byte offset in each
+	consumed	integer[] NOT NULL DEFAULT '{}',	-- byte offset in each
+	at			timestamptz				-- of the reading
 ) WITH (fillfactor = 50);
 ALTER TABLE order_guard.position ALTER leases SET STORAGE EXTERNAL,
 	ALTER consumed SET STORAGE EXTERNAL;
 COMMENT ON TABLE order_guard.position IS
 'How far each journal segment has been consumed, written with the effects.';
+
+-- Orders that were tried then and not placed may have left no trace.
+CREATE TABLE order_guard.loss (
+	watch		integer NOT NULL,		-- 0: all
+	since		timestamptz NOT NULL,
+	until		timestamptz NOT NULL,
+	because		text NOT NULL,			-- what outcome() answers
+	reason		text NOT NULL
+);
+CREATE INDEX loss_until ON order_guard.loss (until);
+COMMENT ON TABLE order_guard.loss IS
+'The times at which the worker may not have seen all. Kept as long as attempts.';
 
 CREATE TABLE order_guard.tracked (
 	watch		integer NOT NULL,
@@ -491,6 +504,10 @@ BEGIN
 			THEN 'The order does not exist any more.'
 		WHEN t.unknown_because = 'no_trace'
 			THEN 'No trace of such an order was found.'
+		WHEN t.reason IS NOT NULL
+			AND t.unknown_because IN ('journal_lost', 'coverage_gap', 'disabled')
+			THEN 'No such order has been placed; whether it was tried cannot '
+				'be said.'
 		WHEN t.unknown_because = 'before_retention'
 			THEN 'It is too long ago to say whether the order was placed; '
 				'it does not exist now.'
@@ -763,7 +780,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	w order_guard._visible_watch;
 	t order_guard._trace;
-	because text := 'no_token_column';
+	nothing order_guard._trace := order_guard._unknown('no_token_column');
 	perhaps order_guard._answer;	-- part of a bulk load somewhere
 	found_any boolean := false;
 BEGIN
@@ -788,14 +805,15 @@ BEGIN
 		ELSIF t.outcome <> 'unknown' OR t.unknown_because = 'row_gone' THEN
 			found_any := true;
 			RETURN NEXT order_guard._answer(w, t);
-		ELSIF because IN ('no_token_column', 'no_trace') THEN
-			because := coalesce(t.unknown_because, 'no_trace');
+		ELSIF nothing.unknown_because IN ('no_token_column', 'no_trace') THEN
+			nothing := CASE WHEN t.outcome IS NULL
+				THEN order_guard._unknown('no_trace') ELSE t END;
 		END IF;
 	END LOOP;
 	IF NOT found_any AND perhaps.outcome IS NOT NULL THEN
 		RETURN NEXT perhaps;
 	ELSIF NOT found_any THEN
-		RETURN NEXT order_guard._answer(NULL, order_guard._unknown(because));
+		RETURN NEXT order_guard._answer(NULL, nothing);
 	END IF;
 END
 $$;

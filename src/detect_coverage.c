@@ -19,6 +19,7 @@
 #include "detect.h"
 #include "incident.h"
 #include "journal.h"
+#include "loss.h"
 #include "open.h"
 #include "query.h"
 #include "tracker.h"
@@ -197,6 +198,7 @@ og_detect_coverage(OgWatch *watch)
 		/* It is closed; now look what came through meanwhile. */
 		save_coverage(watch, NULL);
 		watch->coverage = NULL;
+		og_loss_note_coverage(watch->id);
 		og_watch_request_sweep(watch->id, "coverage was incomplete");
 		return;
 	}

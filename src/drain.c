@@ -21,8 +21,10 @@
 #include "attempts.h"
 #include "drain.h"
 #include "fault.h"
+#include "loss.h"
 #include "moves.h"
 #include "open.h"
+#include "position.h"
 #include "quarantine.h"
 #include "query.h"
 #include "tracker.h"
@@ -35,92 +37,6 @@ static uint64 seen_corrupt = 0;
 
 /* The newest commit that has been applied. */
 static XLogRecPtr applied_lsn = 0;
-
-/* ------------------------------------------------------------------------
- * Position
- * ------------------------------------------------------------------------
- */
-
-/*
- * The row says in which incarnation this journal has been seen last.  There
- * is a sweep if it is another journal, or if the server ran without one
- * since.
- */
-static void
-note_journal(void)
-{
-	static OgPlan replace = {
-		"WITH gone AS (DELETE FROM order_guard.position WHERE nonce <> $1), "
-		"old AS (SELECT incarnation FROM order_guard.position "
-		"WHERE nonce = $1), "
-		"new AS (INSERT INTO order_guard.position VALUES ($1, $2) "
-		"ON CONFLICT (nonce) DO UPDATE SET incarnation = $2) "
-		"SELECT incarnation FROM old", NULL
-	};
-	Oid			types[] = {INT8OID, INT4OID};
-	Datum		values[] = {
-		Int64GetDatum((int64) og_journal_nonce()),
-		Int32GetDatum((int32) og_journal_incarnation())
-	};
-	bool		known;
-
-	og_query_run(&replace, 2, types, values, NULL);
-	known = SPI_processed > 0;
-	if (!known)
-		og_watch_request_sweep(0, "journal new");
-	else if ((uint32) DatumGetInt32(og_query_datum(0, 0)) < og_journal_gap())
-		og_watch_request_sweep(0, "the server ran without order_guard");
-}
-
-/*
- * og_drain_start
- *		Takes up the position that the last worker left.  SPI is connected.
- */
-void
-og_drain_start(void)
-{
-	static OgPlan plan = {
-		"SELECT u.* FROM order_guard.position p, "
-		"unnest(p.leases, p.consumed) u WHERE p.nonce = $1", NULL
-	};
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) og_journal_nonce())};
-
-	if (!og_journal_ready())
-		return;
-	note_journal();
-	og_query_run(&plan, 1, types, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		og_journal_restore((uint64) DatumGetInt64(og_query_datum(row, 0)),
-						   DatumGetInt32(og_query_datum(row, 1)));
-}
-
-/* How far each segment that has not been freed will be consumed. */
-static void
-save_position(OgReading *reading)
-{
-	static OgPlan plan = {
-		"UPDATE order_guard.position SET leases = $2, consumed = $3 "
-		"WHERE nonce = $1", NULL
-	};
-	int			n = list_length(reading->segments);
-	Datum	   *lease = palloc(n * sizeof(Datum));
-	Datum	   *limit = palloc(n * sizeof(Datum));
-	Oid			types[] = {INT8OID, INT8ARRAYOID, INT4ARRAYOID};
-	Datum		values[3];
-
-	for (int i = 0; i < n; i++)
-	{
-		OgSegmentCopy *segment = list_nth(reading->segments, i);
-
-		lease[i] = Int64GetDatum((int64) segment->lease);
-		limit[i] = Int32GetDatum(segment->limit);
-	}
-	values[0] = Int64GetDatum((int64) og_journal_nonce());
-	values[1] = og_query_array(lease, NULL, n, INT8OID);
-	values[2] = og_query_array(limit, NULL, n, INT4OID);
-	og_query_run(&plan, 3, types, values, NULL);
-}
 
 /* ------------------------------------------------------------------------
  * Committed rows
@@ -501,11 +417,11 @@ check_gaps(OgReading *reading)
 	ListCell   *cell;
 
 	if (og_journal_unswept(MyDatabaseId, &seen_dropped))
-		og_watch_request_sweep(0, "journal full");
+		og_loss_note(0, "journal_lost", "journal full");
 	foreach(cell, reading->segments)
 		corrupt += ((OgSegmentCopy *) lfirst(cell))->corrupt;
 	if (corrupt > seen_corrupt)
-		og_watch_request_sweep(0, "journal damaged");
+		og_loss_note(0, "journal_lost", "journal damaged");
 	seen_corrupt = corrupt;
 }
 
@@ -553,7 +469,7 @@ og_drain_run(OgReading *reading, bool careful)
 	apply_all(committed, careful);
 	check_gaps(reading);
 	if (effects)
-		save_position(reading);
+		og_position_save(reading);
 	return records;
 }
 
@@ -586,6 +502,7 @@ og_drain_consume(OgReading *reading)
 	ListCell   *cell;
 
 	OG_CRASH("consume-crash", reading->xacts != NIL);
+	og_loss_end_reading();
 	og_journal_note_swept(MyDatabaseId, seen_dropped);
 	foreach(cell, reading->segments)
 	{

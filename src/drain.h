@@ -7,7 +7,6 @@
 
 #include "reader.h"
 
-extern void og_drain_start(void);
 extern uint64 og_drain_run(OgReading *reading, bool careful);
 extern int	og_drain_left(const OgReading *reading);
 extern void og_drain_consume(OgReading *reading);

@@ -171,6 +171,8 @@ judge_nothing(const OgOrder *order, const OgTrace *bulk, OgTrace *trace)
 	}
 	past = og_outcome_past(order);
 	answer_unknown(trace, past ? past : order->gap ? order->gap : "no_trace");
+	if (past == NULL && order->gap == NULL)
+		og_outcome_loss(order, trace);
 }
 
 /*

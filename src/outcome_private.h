@@ -64,5 +64,6 @@ extern void og_outcome_attempt(const OgOrder *order, OgTrace *trace);
 extern void og_outcome_row(const OgOrder *order, const OgTrace *journal,
 						   OgTrace *trace);
 extern const char *og_outcome_past(const OgOrder *order);
+extern void og_outcome_loss(const OgOrder *order, OgTrace *trace);
 
 #endif							/* OG_OUTCOME_PRIVATE_H */

@@ -21,6 +21,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "durable.h"
@@ -212,6 +213,41 @@ og_outcome_past(const OgOrder *order)
 		return NULL;
 	run_own(&plan, 2, types, values);
 	return SPI_processed > 0 ? column(0) : NULL;
+}
+
+/*
+ * og_outcome_loss
+ *		Can an order without a trace have been tried and rolled back while not
+ *		all was noted?  Then that is the answer, with the time.
+ */
+void
+og_outcome_loss(const OgOrder *order, OgTrace *trace)
+{
+	static OgPlan plan = {
+		"SELECT because, reason, since, until, count(*) OVER () "
+		"FROM order_guard.loss WHERE watch IN (0, $1) AND until >= $2 "
+		"ORDER BY until DESC LIMIT 1", NULL
+	};
+	Oid			types[] = {INT4OID, TIMESTAMPTZOID};
+	Datum		values[] = {
+		Int32GetDatum(order->watch), TimestampTzGetDatum(order->created)
+	};
+	char	   *since;
+	int64		times;
+
+	run_own(&plan, 2, types, values);
+	if (SPI_processed == 0)
+		return;
+	trace->because = column(0);
+	since = pstrdup(timestamptz_to_str(DatumGetTimestampTz(
+														   og_query_datum(0, 2))));
+	times = DatumGetInt64(og_query_datum(0, 4));
+	trace->reason = psprintf("not all was noted between %s and %s%s: %s", since,
+							 timestamptz_to_str(DatumGetTimestampTz(
+																	og_query_datum(0, 3))),
+							 times > 1 ? psprintf(", and %lld times before",
+												  (long long) times - 1) : "",
+							 column(1));
 }
 
 /* The status of an expression, which is not for the caller to evaluate. */

@@ -15,6 +15,7 @@
 #include "utils/resowner.h"
 
 #include "attempts.h"
+#include "loss.h"
 #include "quarantine.h"
 #include "tracker.h"
 #include "watch.h"
@@ -76,7 +77,8 @@ request_sweeps(OgXact *xact)
 		watches = add_watch(watches, bulk->watch, bulk->relation);
 	}
 	foreach(cell, watches)
-		og_watch_request_sweep(lfirst_int(cell), "a record could not be read");
+		og_loss_note(lfirst_int(cell), "journal_lost",
+					 "a record could not be read");
 }
 
 /* Leaves a transaction out; what is in memory comes from the tables again. */

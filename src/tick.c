@@ -26,8 +26,10 @@
 #include "drain.h"
 #include "fault.h"
 #include "incident.h"
+#include "loss.h"
 #include "open.h"
 #include "owner.h"
+#include "position.h"
 #include "prepared.h"
 #include "quarantine.h"
 #include "query.h"
@@ -115,9 +117,9 @@ og_tick_start(void)
 	MemoryContextSwitchTo(tick_memory);
 	og_tracker_load();
 	og_attempts_load();
-	og_drain_start();
+	og_position_start();
 	if (journal_lost)
-		og_watch_request_sweep(0, "journal set aside");
+		og_loss_note(0, "journal_lost", "journal set aside");
 	og_watch_load_all();
 	load_open();
 	og_detect_restore();
@@ -159,6 +161,7 @@ read_and_begin(void)
 
 	MemoryContextReset(drain_memory);
 	MemoryContextSwitchTo(drain_memory);
+	og_loss_begin_reading();
 	reading = og_reader_read(MyDatabaseId);
 	begin();
 	return reading;
@@ -367,6 +370,7 @@ retain(OgTickResult *result)
 	remove_old(&attempts, og_attempt_retention);
 	remove_old(&incidents, og_incident_retention);
 	remove_old(&tokens, og_token_retention);
+	og_loss_retain(og_attempt_retention);
 	og_query_run(&orphans, 0, NULL, NULL, NULL);
 	og_query_run(&unjudged, 0, NULL, NULL, NULL);
 	finish(result);
@@ -382,7 +386,7 @@ notice_switch(OgTickResult *result)
 	if (was_off == og_enabled)
 	{
 		begin();
-		og_watch_request_sweep(0, "order_guard.enabled was off");
+		og_loss_note(0, "disabled", "order_guard.enabled was off");
 		finish(result);
 		was_off = !og_enabled;
 	}

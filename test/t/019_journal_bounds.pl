@@ -57,6 +57,19 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM orders'), 17000,
 is($node->safe_psql('postgres', q{SELECT count(*) FROM order_guard._in_flight()
 		WHERE key IN ('-1', '-2')}), 2, 'what is open is seen');
 
+# What comes to nothing now leaves no trace.
+sub outcome
+{
+	my ($key) = @_;
+	return $node->safe_psql('postgres', "SELECT outcome, unknown_because,
+		reason ~ '^not all was noted between .* and .*: journal full\$'
+		FROM order_guard.outcome('orders', '$key')");
+}
+my $untold = session($node);
+$untold->query(q{BEGIN; INSERT INTO orders VALUES (-3, 'SUBMITTED', 1);
+	ROLLBACK});
+is(outcome(-3), 'unknown|journal_lost|', 'nobody can tell what is tried now');
+
 # How these end has its room, be the journal as full as it may.
 for my $session ($open, $failing)
 {
@@ -82,6 +95,9 @@ is( $node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM orders),
 	'17101|17101', 'all orders are known');
 is( $node->safe_psql('postgres', q{SELECT cause FROM order_guard.attempt
 		WHERE key = '-2'}), 'rollback', 'and what failed');
+is(outcome(-3), 'unknown|journal_lost|t', 'the loss is remembered');
+is( $node->safe_psql('postgres', q{SELECT count(*), bool_and(since < until)
+		FROM order_guard.loss}), '1|t', 'as one');
 # Two sessions have a segment of their own.
 cmp_ok($node->safe_psql('postgres', "SELECT journal_used $stat"), '<=', 2,
 	'the journal is empty');
