@@ -137,7 +137,8 @@ CREATE TABLE order_guard.attempt (
 										-- unacknowledged, off
 );
 CREATE INDEX attempt_hash ON order_guard.attempt (watch, hash);
-CREATE INDEX attempt_token ON order_guard.attempt (token) WHERE token IS NOT NULL;
+CREATE INDEX attempt_token ON order_guard.attempt (token, watch)
+	WHERE token IS NOT NULL;
 CREATE INDEX attempt_judge ON order_guard.attempt (judge_at) WHERE judge_at IS NOT NULL;
 CREATE INDEX attempt_prepared ON order_guard.attempt (gid)
 	WHERE outcome = 'prepared';

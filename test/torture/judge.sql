@@ -55,11 +55,12 @@ WHERE s.final AND s.outcome IN ('committed', 'settled', 'rolled_back')
 	AND (s.outcome = 'committed') <> (o.token IS NOT NULL);
 
 -- It reached the server, and nothing can be said.  Honest are: a loss of the
--- journal that was made at that time; an INSERT that was never executed, as
+-- journal that was made at that time, if it is told; an INSERT that was never executed, as
 -- far as its client knows; a prepared transaction that others finished.
 CREATE VIEW unexplained AS
 SELECT token, unknown_because, inserted, sqlstate FROM answer
-WHERE outcome = 'unknown' AND (placed OR NOT in_loss)
+WHERE outcome = 'unknown'
+	AND (placed OR NOT in_loss OR unknown_because = 'no_trace')
 	AND NOT (unknown_because = 'prepared_finished' AND prepared)
 	AND (placed OR inserted OR coalesce(sqlstate, '57') !~ '^(57|53|08)');
 
