@@ -308,8 +308,17 @@ note_error(const ErrorData *edata)
 	error_set = true;
 	error.sqlstate = edata->sqlerrcode;
 	error.cause = cause_of(edata);
-	error.relation = target_relation;
-	error.watch = target_watch;
+	/* What ends an idle session is not its last statement's failure. */
+	if (statement_level > 0 || edata->elevel < FATAL)
+	{
+		error.relation = target_relation;
+		error.watch = target_watch;
+	}
+	else
+	{
+		error.relation = InvalidOid;
+		error.watch = 0;
+	}
 	/* The format, not the text: it holds no values. */
 	copy_text(error.message, edata->message_id, sizeof(error.message));
 	copy_text(error.constraint, edata->constraint_name,

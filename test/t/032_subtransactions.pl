@@ -122,5 +122,18 @@ leaves('1,000 savepoints one after another', 'BEGIN; '
 		VALUES ($_, 'SUBMITTED'); ROLLBACK TO s; RELEASE s; " } 1001 .. 2000)
 	  . 'COMMIT',
 	map { "$_|I||SUBMITTED|rollback|" } 1001 .. 2000);
+# A session that is ended while it is idle: no statement failed.
+my $idle = session($node);
+$idle->query(q{SET idle_in_transaction_session_timeout = '1 ms'});
+$idle->send(q{BEGIN\; SAVEPOINT a\; INSERT INTO orders VALUES (901, 'SUBMITTED')\;
+	ROLLBACK TO a\; INSERT INTO orders SELECT 902, 'SUBMITTED' WHERE false;});
+$node->poll_query_until('postgres', "SELECT count(*) = 0
+	FROM pg_stat_activity WHERE pid = $idle->{pid}") or die 'it is not ended';
+$idle->abandon;
+scan($node);
+is( $node->safe_psql('postgres', qq{SELECT key, sqlstate, cause
+		FROM order_guard.attempt WHERE id > $last}), '901||rollback',
+	'idle-in-transaction time-out: no statement failed');
+
 $node->stop('fast');
 done_testing();
