@@ -177,6 +177,8 @@ CREATE TABLE order_guard.incident (
 );
 CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
 	WHERE state = 'open';
+CREATE INDEX incident_opened ON order_guard.incident (opened_at)
+	WHERE state = 'open';
 CREATE INDEX incident_hash ON order_guard.incident (watch, hash);
 CREATE INDEX incident_closed ON order_guard.incident (closed_at) WHERE state <> 'open';
 COMMENT ON TABLE order_guard.incident IS

@@ -2,17 +2,27 @@
  * open.c
  *		Which incidents are open.  Runs in the worker; loaded at the start of
  *		each tick, and again when some have been opened.
+ *
+ * Loaded are those that were opened or closed lately; all of them at times so
+ * that it takes a small part of the worker's time, however many there are.
+ * Between them one that somebody closed in a long transaction may still pass
+ * for open: clearing it then does nothing.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "incident.h"
 #include "open.h"
 #include "query.h"
 #include "watch.h"
+
+#define LATELY		60			/* s: longer than any transaction of ours */
+#define LOAD_SHARE	50			/* one part in so many of the time */
 
 typedef struct OpenKey
 {
@@ -33,9 +43,22 @@ make_key(OpenKey *key, int watch, const char *kind, const unsigned char *hash)
 	memcpy(key->hash, hash, sizeof(key->hash));
 }
 
-/* SPI is connected. */
-void
-og_open_load(void)
+static void
+take_rows(HASHACTION action)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		OpenKey		key;
+
+		make_key(&key, DatumGetInt32(og_query_datum(row, 0)),
+				 og_query_text(row, 1),
+				 DatumGetUUIDP(og_query_datum(row, 2))->data);
+		hash_search(open_incidents, &key, action, NULL);
+	}
+}
+
+static void
+load_all(void)
 {
 	static OgPlan plan = {
 		"SELECT watch, kind, hash FROM order_guard.incident "
@@ -54,15 +77,52 @@ og_open_load(void)
 	open_incidents = hash_create("order_guard open incidents", 128, &control,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	og_query_run(&plan, 0, NULL, NULL, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		OpenKey		key;
+	take_rows(HASH_ENTER);
+}
 
-		make_key(&key, DatumGetInt32(og_query_datum(row, 0)),
-				 og_query_text(row, 1),
-				 DatumGetUUIDP(og_query_datum(row, 2))->data);
-		hash_search(open_incidents, &key, HASH_ENTER, NULL);
+/* One that was closed may have been opened again. */
+static void
+load_since(TimestampTz since)
+{
+	static OgPlan closed = {
+		"SELECT watch, kind, hash FROM order_guard.incident "
+		"WHERE state <> 'open' AND closed_at >= $1", NULL
+	};
+	static OgPlan opened = {
+		"SELECT watch, kind, hash FROM order_guard.incident "
+		"WHERE state = 'open' AND opened_at >= $1", NULL
+	};
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		values[] = {
+		TimestampTzGetDatum(since - LATELY * USECS_PER_SEC)
+	};
+
+	og_query_run(&closed, 1, types, values, NULL);
+	take_rows(HASH_REMOVE);
+	og_query_run(&opened, 1, types, values, NULL);
+	take_rows(HASH_ENTER);
+}
+
+/*
+ * og_open_load
+ *		"all" after an error, which may have interrupted this.  SPI is
+ *		connected.
+ */
+void
+og_open_load(bool all)
+{
+	static TimestampTz last = 0;
+	static TimestampTz next_all = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (all || now >= next_all)
+	{
+		load_all();
+		next_all = now + LOAD_SHARE * (GetCurrentTimestamp() - now);
 	}
+	else
+		load_since(last);
+	last = now;
 }
 
 bool

@@ -5,7 +5,7 @@
 #ifndef OG_OPEN_H
 #define OG_OPEN_H
 
-extern void og_open_load(void);
+extern void og_open_load(bool all);
 extern bool og_open_has_kind(const char *kind);
 extern bool og_open_has(int watch, const char *kind,
 						const unsigned char *hash);

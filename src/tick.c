@@ -86,9 +86,9 @@ finish(OgTickResult *result)
 }
 
 static void
-load_open(void)
+load_open(bool all)
 {
-	og_open_load();
+	og_open_load(all);
 	open_outdated = false;
 }
 
@@ -121,7 +121,7 @@ og_tick_start(void)
 	if (journal_lost)
 		og_loss_note(0, "journal_lost", "journal set aside");
 	og_watch_load_all();
-	load_open();
+	load_open(true);
 	og_detect_restore();
 	og_tracker_save();
 	finish(&ignored);
@@ -144,7 +144,7 @@ load(OgTickResult *result)
 	MemoryContextSwitchTo(tick_memory);
 	og_watch_retry_requests();
 	og_watch_load_all();
-	load_open();
+	load_open(false);
 	og_open_clear_unwatched();
 	finish(result);
 }
@@ -211,7 +211,7 @@ og_tick_drain(OgTickResult *result)
 		return false;
 	}
 	if (open_outdated)
-		load_open();
+		load_open(false);
 	drain(reading, result, false);
 	result->tracked = og_tracker_count();
 	return true;
