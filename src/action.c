@@ -393,15 +393,18 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 	SPI_finish();
 }
 
-/* A kind that is misspelt must not pass for one without incidents. */
-static void
-check_kind(Datum kind)
+/*
+ * og_action_check_kind
+ *		A kind that is misspelt must not pass for one without incidents.
+ */
+void
+og_action_check_kind(Datum kind)
 {
 	static const char *const known[] = {
 		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
 		"deleted", "coverage", "storm", "mismatch", "duplicate",
 		"missing_step", "invalid", "illegal_transition", "channel", "rate",
-		"reported"
+		"reported", "policy"
 	};
 	static const Oid types[] = {TEXTOID};
 	char	   *name = TextDatumGetCString(kind);
@@ -447,7 +450,7 @@ og_resolve_all(PG_FUNCTION_ARGS)
 	request.args = PG_GETARG_JSONB_P(4);
 	request.dry_run = PG_GETARG_BOOL(6);
 	og_request_check(&request);
-	check_kind(PG_GETARG_DATUM(0));
+	og_action_check_kind(PG_GETARG_DATUM(0));
 	resolve_many(fcinfo, &request);
 	return (Datum) 0;
 }

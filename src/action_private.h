@@ -63,6 +63,9 @@ typedef struct OgAnswer
 extern void og_action_act(int64 incident, const OgRequest *request,
 						  OgAnswer *answer);
 
+/* action.c: raises 22023 for a kind of incident that does not exist */
+extern void og_action_check_kind(Datum kind);
+
 /* action_request.c: checks what was asked, raises 22023 */
 extern void og_request_check(OgRequest *request);
 

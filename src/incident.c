@@ -404,19 +404,21 @@ refresh(Datum records)
 	static const Oid types[] = {JSONBOID};
 
 	og_incident_plan(&plan,
-					 "WITH held AS (SELECT i.id, n.* FROM " RECORDS
+					 "WITH held AS (SELECT i.id, n.*, s.at_least FROM " RECORDS
 					 " JOIN order_guard.incident i ON i.watch = n.watch "
 					 "AND i.kind = n.kind AND i.hash = n.hash "
-					 "AND i.state = 'open' WHERE n.summary IS NOT NULL "
+					 "AND i.state = 'open' CROSS JOIN LATERAL (SELECT "
+					 "order_guard._worse(n.severity, i.raised)) s (at_least) "
+					 "WHERE n.summary IS NOT NULL "
 					 "AND ((i.count, i.amount, i.status, i.severity) "
 					 "IS DISTINCT FROM (n.count, n.amount, n.status, "
-					 "coalesce(n.severity, 'warning')) OR i.last_seen_at < "
+					 "s.at_least) OR i.last_seen_at < "
 					 "clock_timestamp() - interval '10 s') "
 					 "FOR UPDATE OF i SKIP LOCKED) "
 					 "UPDATE order_guard.incident i SET count = held.count, "
 					 "amount = held.amount, summary = held.summary, "
 					 "status = held.status, "
-					 "severity = coalesce(held.severity, 'warning'), "
+					 "severity = held.at_least, "
 					 "evidence = coalesce(held.evidence, '{}'), "
 					 "last_seen_at = clock_timestamp() "
 					 "FROM held WHERE i.id = held.id", 1, types);

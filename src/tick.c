@@ -28,6 +28,7 @@
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
+#include "policy.h"
 #include "prepared.h"
 #include "quarantine.h"
 #include "query.h"
@@ -317,6 +318,61 @@ steps(bool whole, OgTickResult *result)
 		next_coverage = now + COVERAGE_INTERVAL;
 }
 
+/* One piece of the policies' work; an error is noted and left behind. */
+static void
+try_policy(int n, OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		og_policy_act(n);
+		finish(result);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_policy_failed(n, edata);
+		finish(result);
+	}
+	PG_END_TRY();
+}
+
+static void
+run_policies(OgTickResult *result)
+{
+	int			n;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	n = og_policy_plan();
+	finish(result);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) og_settle_serve();
+		try_policy(i, result);
+	}
+}
+
+/* What people and policies queued. */
+static void
+carry_out(OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	og_action_run();
+	finish(result);
+}
+
 static void
 remove_old(OgPlan *plan, int seconds)
 {
@@ -409,7 +465,12 @@ og_tick_run(bool whole, OgTickResult *result)
 	og_detect_uncommitted();
 	og_detect_duplicates();
 	og_detect_prepared();
-	og_action_run();
+	finish(result);
+	run_policies(result);
+	carry_out(result);
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	og_policy_collect();
 	finish(result);
 	retain(result);
 	result->tracked = og_tracker_count();
