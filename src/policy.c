@@ -33,6 +33,7 @@
 #include "settings.h"
 
 #define MOVE_LIMIT	10000		/* ms */
+#define MAX_BUSY	5			/* locked rows in a tick, 100 ms each */
 
 /* A piece of work; in the memory of the tick. */
 typedef struct Work
@@ -64,6 +65,7 @@ typedef struct Policy
 
 static Work *work;
 static int	nwork;
+static int	nbusy;				/* in this tick */
 
 /*
  * og_policy_plan
@@ -82,7 +84,7 @@ og_policy_plan(void)
 	static const Oid types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(og_policy_budget)};
 
-	nwork = 0;
+	nwork = nbusy = 0;
 	og_query_run(&any, 0, NULL, NULL, NULL);
 	if (SPI_processed == 0)
 		return 0;
@@ -276,6 +278,29 @@ request_action(void *arg)
 	og_action_act(p->incident, &p->request, &p->answer);
 }
 
+/*
+ * Somebody holds the order, or its table.  That is no try, but others come
+ * first now.
+ */
+static void
+put_off(Policy *p)
+{
+	static OgPlan plan = {
+		"INSERT INTO order_guard.policy_try AS t (policy, incident, state, "
+		"next_at) SELECT p.name, $2, 'again', clock_timestamp() "
+		"+ least(p.backoff, '10 s') FROM order_guard.policy p "
+		"WHERE p.name = $1 ON CONFLICT (policy, incident) DO UPDATE "
+		"SET next_at = EXCLUDED.next_at", NULL
+	};
+	static const Oid types[] = {TEXTOID, INT8OID};
+	Datum		values[] = {CStringGetTextDatum(p->name),
+	Int64GetDatum(p->incident)};
+
+	p->answer.result = "busy";
+	nbusy++;
+	og_query_run(&plan, 2, types, values, NULL);
+}
+
 /* Moves an order as its table's owner. */
 static void
 move(Policy *p)
@@ -295,7 +320,7 @@ move(Policy *p)
 				record(p, &p->answer);
 			break;
 		case OG_OWNER_BUSY:
-			p->answer.result = "busy";
+			put_off(p);
 			break;
 		default:
 			answer(p, "failed", error ? error_text(error) :
@@ -317,7 +342,10 @@ do_request(Policy *p)
 	p->request.unattended = true;
 	if (strcmp(p->action, "move") == 0)
 	{
-		move(p);
+		if (nbusy < MAX_BUSY)
+			move(p);
+		else
+			p->answer.result = "busy";
 		return;
 	}
 	og_action_act(p->incident, &p->request, &p->answer);

@@ -1,0 +1,147 @@
+# The ladder for sessions that hold orders: told, cancelled, ended; never one
+# that holds none, nor a superuser's for somebody else.
+use strict;
+use warnings;
+use OrderGuard;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = guarded_node('ladder', "order_guard.open_threshold = '1ms'\n");
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+# What policies did about the incident of a session, in the order of time.
+sub ladder_of
+{
+	my ($session) = @_;
+	return sql("SELECT a.by, a.result, replace(a.detail, '$session->{pid}',
+			'PID')
+		FROM order_guard.actions a JOIN order_guard.incidents i
+			ON i.id = a.incident AND i.evidence ->> 'pid' = '$session->{pid}'
+		WHERE a.by LIKE 'policy %' ORDER BY a.id");
+}
+
+sub set
+{
+	my ($name, $action, $after) = @_;
+	sql("SELECT order_guard.set_policy('$name', 'uncommitted', '$action',
+		'$after', dry_run => false)");
+	return;
+}
+
+sub is_there
+{
+	my ($session) = @_;
+	return sql("SELECT count(*) FROM pg_stat_activity
+		WHERE pid = $session->{pid}");
+}
+
+sub wait_until_gone
+{
+	my ($session) = @_;
+	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT
+		FROM pg_stat_activity WHERE pid = $session->{pid})")
+	  or die 'the session is still there';
+	return;
+}
+
+# --- idle in transaction --------------------------------------------------
+
+set('1 tell', 'notify', '0');
+set('2 cancel', 'cancel_query', '0');
+set('3 end', 'terminate', '1 h');
+my $idle = session($node, name => 'checkout');
+$idle->query(q{BEGIN; INSERT INTO orders VALUES (1, 'SUBMITTED')});
+my $offset = -s $node->logfile;
+scan($node);
+scan($node);
+is(ladder_of($idle), join("\n",
+		'policy 1 tell|done|notified',
+		'policy 2 cancel|refused|process PID has no query to cancel: '
+		. 'it is idle in transaction'),
+	'an idle transaction is told of, once; there is nothing to cancel');
+ok($node->log_contains(qr/incident \d+ notified \(uncommitted, /, $offset),
+	'the log has it');
+is(is_there($idle), 1, 'it has not been idle for an hour');
+
+set('3 end', 'terminate', '0');
+scan($node);
+wait_until_gone($idle);
+scan($node);
+like(ladder_of($idle), qr/\npolicy 3 end\|done\|signal sent$/, 'it was ended');
+is(sql("SELECT state FROM order_guard.incidents WHERE kind = 'uncommitted'"),
+	'cleared', 'and the incident is cleared');
+is(sql("SELECT name, done, refused, failed FROM order_guard.policies
+		ORDER BY name"), "1 tell|1|0|0\n2 cancel|0|1|0\n3 end|1|0|0",
+	'the policies have counted');
+$idle->abandon;
+
+# --- a query that runs ----------------------------------------------------
+
+my $busy = session($node, name => 'report');
+$busy->query(q{BEGIN; INSERT INTO orders VALUES (2, 'SUBMITTED')});
+$busy->send('SELECT pg_sleep(1000);');
+$node->poll_query_until('postgres', "SELECT state = 'active'
+	FROM pg_stat_activity WHERE pid = $busy->{pid}");
+scan($node);
+$node->poll_query_until('postgres', "SELECT state LIKE 'idle in%'
+	FROM pg_stat_activity WHERE pid = $busy->{pid}");
+is(ladder_of($busy), join("\n",
+		'policy 1 tell|done|notified',
+		'policy 2 cancel|done|signal sent'),
+	'its query was cancelled, and that was given time to help');
+is(is_there($busy), 1, 'the session is still there');
+$busy->quit;
+
+# --- whoever holds no order is told of, not ended -------------------------
+
+sql(q{INSERT INTO orders VALUES (3, 'SUBMITTED')});
+set('2 cancel', 'cancel_query', '1 h');
+my $root = session($node, name => 'backup');
+$root->query('BEGIN; SELECT count(*) FROM (SELECT FROM orders WHERE id = 3
+	FOR UPDATE) x');
+my $behind = session($node, name => 'waiter');
+$behind->send('UPDATE orders SET amount = 1 WHERE id = 3;');
+$node->poll_query_until('postgres', "SELECT wait_event_type = 'Lock'
+	FROM pg_stat_activity WHERE pid = $behind->{pid}");
+scan($node);
+scan($node);
+is(ladder_of($root), join("\n",
+		'policy 1 tell|done|notified',
+		'policy 3 end|refused|process PID holds no order'),
+	'who holds no order is told of and not ended');
+is(is_there($root) . is_there($behind), '11', 'neither is who waits');
+$root->query('ROLLBACK');
+$behind->query('SELECT 1');
+$_->quit for $root, $behind;
+
+# --- whose session, whose policy ------------------------------------------
+
+sql(q{CREATE ROLE shop LOGIN; CREATE ROLE clerk LOGIN;
+	ALTER TABLE orders OWNER TO shop; GRANT ALL ON orders TO clerk;
+	SELECT order_guard.drop_policy(name) FROM order_guard.policies;
+	SET ROLE shop;
+	SELECT order_guard.set_policy('shop', 'uncommitted', 'terminate', '0',
+		'orders', dry_run => false)});
+my $super = session($node, name => 'admin');
+$super->query(q{BEGIN; INSERT INTO orders VALUES (4, 'SUBMITTED')});
+my $clerk = do
+{
+	local $ENV{PGUSER} = 'clerk';
+	session($node, name => 'clerk');
+};
+$clerk->query(q{BEGIN; INSERT INTO orders VALUES (5, 'SUBMITTED')});
+scan($node);
+wait_until_gone($clerk);
+scan($node);
+is(ladder_of($super),
+	'policy shop|refused|the session belongs to a superuser',
+	"a superuser's session is not an owner's to end");
+like(ladder_of($clerk), qr/^policy shop\|done\|signal sent/,
+	'everybody else\'s is');
+is(is_there($super), 1, 'the superuser is still there');
+$super->quit;
+$clerk->abandon;
+
+$node->stop;
+done_testing();
