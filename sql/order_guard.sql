@@ -3035,11 +3035,11 @@ CREATE TABLE order_guard.policy_try (
 	policy		text NOT NULL,
 	incident	bigint NOT NULL,
 	tries		integer NOT NULL DEFAULT 0,
-	state		text NOT NULL			-- would_do; queued: see its action;
-				CHECK (state IN ('would_do', 'queued', 'again', 'spent',
-				'ended')),
-	next_at		timestamptz,			-- again: not before
-	action		bigint,
+	state		text NOT NULL			-- spent: a person has to be told
+				CHECK (state IN ('would_do', 'trying', 'queued', 'again',
+				'spent', 'ended')),
+	next_at		timestamptz,			-- again, trying: not before
+	action		bigint,					-- queued: see there
 	PRIMARY KEY (policy, incident)
 );
 CREATE INDEX policy_try_incident ON order_guard.policy_try (incident);
@@ -3385,7 +3385,9 @@ SET search_path = pg_catalog, pg_temp AS $$
 		AND i.acknowledged_at IS NULL
 		AND (i.snoozed_until IS NULL OR i.snoozed_until <= clock_timestamp())
 		AND (t.state IS NULL OR (t.state = 'would_do' AND NOT p.dry_run)
-			OR (t.state = 'again' AND t.next_at <= clock_timestamp()))
+			OR (t.state = 'trying' AND only_incident IS NOT NULL)
+			OR (t.state IN ('again', 'trying')
+				AND t.next_at <= clock_timestamp()))
 		AND order_guard._policy_fits(p, i)
 	ORDER BY coalesce(t.next_at, i.opened_at), i.id LIMIT max;
 $$;
@@ -3394,9 +3396,9 @@ COMMENT ON FUNCTION order_guard._policy_due(order_guard.policy, integer,
 'Open incidents about which a policy has to act now.';
 
 CREATE FUNCTION order_guard._policy_plan(budget integer)
-RETURNS TABLE (policy text, incident bigint, over boolean)
+RETURNS TABLE (policy text, incident bigint, over boolean, careful boolean)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT p.name, d.incident, d.n > b.remains
+	SELECT p.name, d.incident, d.n > b.remains, p.action = 'move'
 	FROM order_guard.policy p
 	LEFT JOIN order_guard.policy_state s ON s.policy = p.name
 	CROSS JOIN LATERAL (SELECT budget - CASE WHEN s.minute >
@@ -3408,7 +3410,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	ORDER BY p.after, p.name, d.n;
 $$;
 COMMENT ON FUNCTION order_guard._policy_plan(integer) IS
-'What the policies have to do now; over: past what one may do in a minute.';
+'What the policies have to do now; over: past what one may do in a minute; '
+'careful: it runs code of the table''s owner.';
 
 CREATE FUNCTION order_guard._policy_objection(p order_guard.policy,
 	i order_guard.incident)
@@ -3470,6 +3473,37 @@ $$;
 COMMENT ON FUNCTION order_guard._next_backoff(interval, integer) IS
 'When to try again: the time between two tries doubles, up to a day.';
 
+CREATE FUNCTION order_guard._begin_try(policy text, incident bigint)
+RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	p order_guard.policy;
+	t order_guard.policy_try;
+BEGIN
+	SELECT o.* INTO p FROM order_guard.policy o WHERE o.name = policy;
+	SELECT o.* INTO t FROM order_guard.policy_try o
+	WHERE o.policy = policy AND o.incident = incident;
+	IF t.state = 'trying' AND t.tries >= p.max_tries THEN
+		UPDATE order_guard.policy_try o SET state = 'spent'
+		WHERE o.policy = t.policy AND o.incident = t.incident;
+		RETURN false;
+	END IF;
+	INSERT INTO order_guard.policy_try AS o (policy, incident, tries, state,
+		next_at)
+	VALUES (policy, incident, 1, 'trying',
+		order_guard._next_backoff(p.backoff, 1))
+	ON CONFLICT ON CONSTRAINT policy_try_pkey DO UPDATE SET
+		tries = CASE WHEN o.state = 'would_do' THEN 0 ELSE o.tries END + 1,
+		next_at = order_guard._next_backoff(p.backoff, o.tries + 1),
+		state = 'trying';
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION order_guard._begin_try(text, bigint) IS
+'Counts a try before it is made, since it may be the end of the server; '
+'false: that was so too often.';
+
 CREATE FUNCTION order_guard._note_policy(policy text, incident bigint,
 	result text, detail text, next_state text, action_id bigint, fresh boolean)
 RETURNS void LANGUAGE plpgsql VOLATILE
@@ -3500,7 +3534,7 @@ BEGIN
 	VALUES (policy, incident, 1, next_state, action_id)
 	ON CONFLICT ON CONSTRAINT policy_try_pkey DO UPDATE SET
 		tries = CASE WHEN o.state = 'would_do' THEN 0 ELSE o.tries END
-			+ fresh::integer,
+			+ (fresh AND o.state <> 'trying')::integer,
 		state = EXCLUDED.state, action = EXCLUDED.action
 	RETURNING o.* INTO t;
 	UPDATE order_guard.policy_try o SET

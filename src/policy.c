@@ -41,6 +41,7 @@ typedef struct Work
 	char	   *policy;
 	int64		incident;
 	bool		over;			/* past the budget: stop the policy */
+	bool		careful;		/* count the try first */
 	bool		signalled;		/* the session has been dealt with */
 } Work;
 
@@ -75,7 +76,8 @@ int
 og_policy_plan(void)
 {
 	static OgPlan plan = {
-		"SELECT policy, incident, over FROM order_guard._policy_plan($1)",
+		"SELECT policy, incident, over, careful "
+		"FROM order_guard._policy_plan($1)",
 		NULL
 	};
 	static OgPlan any = {
@@ -95,6 +97,7 @@ og_policy_plan(void)
 		work[nwork].policy = og_query_text(nwork, 0);
 		work[nwork].incident = DatumGetInt64(og_query_datum(nwork, 1));
 		work[nwork].over = DatumGetBool(og_query_datum(nwork, 2));
+		work[nwork].careful = DatumGetBool(og_query_datum(nwork, 3));
 		work[nwork].signalled = false;
 	}
 	return nwork;
@@ -290,7 +293,8 @@ put_off(Policy *p)
 		"next_at) SELECT p.name, $2, 'again', clock_timestamp() "
 		"+ least(p.backoff, '10 s') FROM order_guard.policy p "
 		"WHERE p.name = $1 ON CONFLICT (policy, incident) DO UPDATE "
-		"SET next_at = EXCLUDED.next_at", NULL
+		"SET next_at = EXCLUDED.next_at, state = 'again', "
+		"tries = t.tries - (t.state = 'trying')::integer", NULL
 	};
 	static const Oid types[] = {TEXTOID, INT8OID};
 	Datum		values[] = {CStringGetTextDatum(p->name),
@@ -342,10 +346,7 @@ do_request(Policy *p)
 	p->request.unattended = true;
 	if (strcmp(p->action, "move") == 0)
 	{
-		if (nbusy < MAX_BUSY)
-			move(p);
-		else
-			p->answer.result = "busy";
+		move(p);
 		return;
 	}
 	og_action_act(p->incident, &p->request, &p->answer);
@@ -475,27 +476,49 @@ act(Policy *p)
 }
 
 /*
+ * A try that runs code of somebody else's is counted before it is made: that
+ * code may be the end of this process, and again after each restart.
+ */
+static bool
+begin_try(const Policy *p)
+{
+	static OgPlan plan = {"SELECT order_guard._begin_try($1, $2)", NULL};
+	static const Oid types[] = {TEXTOID, INT8OID};
+	Datum		values[] = {CStringGetTextDatum(p->name),
+	Int64GetDatum(p->incident)};
+
+	og_query_run(&plan, 2, types, values, NULL);
+	return DatumGetBool(og_query_datum(0, 0));
+}
+
+/*
  * og_policy_act
  *		See policy.h.
  */
-void
+bool
 og_policy_act(int n)
 {
 	Policy		p = {0};
 
 	if (!open_policy(&work[n], &p))
-		return;
+		return false;
 	if (work[n].over)
 	{
 		suspend(&p);
-		return;
+		return false;
 	}
 	if ((is_about_session(&p) && was_signalled(n)) || !open_incident(&p))
-		return;
+		return false;
+	if (work[n].careful)
+	{
+		work[n].careful = false;
+		return nbusy < MAX_BUSY && begin_try(&p);
+	}
 	act(&p);
 	work[n].signalled = is_about_session(&p) &&
 		(strcmp(p.answer.result, "queued") == 0 ||
 		 strcmp(p.answer.result, "done") == 0);
+	return false;
 }
 
 /*

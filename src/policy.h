@@ -12,8 +12,11 @@
  */
 extern int	og_policy_plan(void);
 
-/* Does a piece of it, and notes what came of that.  May throw. */
-extern void og_policy_act(int n);
+/*
+ * Does a piece of it, and notes what came of that.  True: to be called again,
+ * in another transaction.  May throw.
+ */
+extern bool og_policy_act(int n);
 
 /* Notes what a piece threw; in a transaction after that. */
 extern void og_policy_failed(int n, ErrorData *error);

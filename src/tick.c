@@ -318,15 +318,20 @@ steps(bool whole, OgTickResult *result)
 		next_coverage = now + COVERAGE_INTERVAL;
 }
 
-/* One piece of the policies' work; an error is noted and left behind. */
-static void
+/*
+ * One piece of the policies' work, perhaps in two transactions; an error is
+ * noted and left behind.
+ */
+static bool
 try_policy(int n, OgTickResult *result)
 {
+	volatile bool more = false;
+
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	PG_TRY();
 	{
-		og_policy_act(n);
+		more = og_policy_act(n);
 		finish(result);
 	}
 	PG_CATCH();
@@ -342,8 +347,10 @@ try_policy(int n, OgTickResult *result)
 		begin();
 		og_policy_failed(n, edata);
 		finish(result);
+		more = false;
 	}
 	PG_END_TRY();
+	return more;
 }
 
 static void
@@ -359,7 +366,8 @@ run_policies(OgTickResult *result)
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();
-		try_policy(i, result);
+		while (try_policy(i, result))
+			continue;
 	}
 }
 

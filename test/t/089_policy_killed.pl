@@ -68,5 +68,36 @@ ok(scan_until($node, q{SELECT status = 'PAID' FROM orders WHERE id = 3}),
 	'and then it is its turn');
 $holder->quit;
 
+# An order whose trigger is the end of the worker, each time.
+sql(q{CREATE FUNCTION bomb() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		WHILE new.id = 5 LOOP
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+		RETURN new;
+	END $$;
+	CREATE TRIGGER bomb BEFORE UPDATE ON orders FOR EACH ROW
+		EXECUTE FUNCTION bomb();
+	SELECT order_guard.set_policy('move', 'stalled', 'move', '0', 'orders',
+		backoff => '1 ms', max_tries => 2,
+		args => '{"to": "PAID", "guess": true}', dry_run => false);
+	INSERT INTO orders VALUES (5, 'SUBMITTED')});
+for my $life (1, 2)
+{
+	my $asker = session($node);
+	$asker->send('SELECT * FROM order_guard.scan();');
+	$node->poll_query_until('postgres', "SELECT EXISTS ($worker)")
+	  or die 'the worker does not come to the trigger';
+	crash($node, sql($worker));
+	$asker->abandon;
+}
+ok(scan_until($node, q{SELECT severity = 'critical'
+	FROM order_guard.incidents WHERE key = '5'}), 'a person is asked');
+is(sql(q{SELECT o.status, a.result, a.detail FROM orders o,
+		order_guard.actions a JOIN order_guard.incidents i
+			ON i.id = a.incident AND i.key = '5' WHERE o.id = 5}),
+	'SUBMITTED|refused|tried 2 times, and not again: '
+	. 'a person has to look at it', 'a bound holds across crashes');
+
 $node->stop;
 done_testing();
