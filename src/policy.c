@@ -103,6 +103,17 @@ og_policy_plan(void)
 	return nwork;
 }
 
+/* How the policy shows in the audit. */
+static void
+introduce(Policy *p)
+{
+	p->request.action = p->action;
+	p->request.args = p->args;
+	p->request.by = psprintf("policy %s", p->name);
+	p->request.role = p->role;
+	p->request.unattended = true;
+}
+
 /*
  * Locks a policy and reads it; false if it is off, can do nothing, or is
  * being changed.
@@ -133,6 +144,7 @@ open_policy(const Work *piece, Policy *p)
 	p->to = og_query_text(0, 4);
 	p->severity = og_query_text(0, 5);
 	p->relation = DatumGetObjectId(og_query_datum(0, 6));
+	introduce(p);
 	return true;
 }
 
@@ -204,22 +216,14 @@ raise_severity(int64 incident, const char *severity)
  * tells.
  */
 static void
-record(const Policy *p, const OgAnswer *answer)
+record(Policy *p)
 {
-	static OgPlan plan = {
-		"INSERT INTO order_guard.action (incident, action, by, result, "
-		"detail, note, args, done_at) VALUES ($1, $2, 'policy ' || $3, $4, "
-		"$5, CASE WHEN $7 THEN 'dry run' END, $6, clock_timestamp())", NULL
-	};
-	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	JSONBOID, BOOLOID};
-	Datum		values[] = {Int64GetDatum(p->incident),
-		CStringGetTextDatum(p->action), CStringGetTextDatum(p->name),
-		CStringGetTextDatum(answer->result),
-		CStringGetTextDatum(answer->detail ? answer->detail : ""),
-	JsonbPGetDatum(p->args), BoolGetDatum(p->dry_run)};
+	OgCase		c = {.id = p->incident};
+	OgActionRow row;
 
-	og_query_run(&plan, 7, types, values, NULL);
+	p->request.note = p->dry_run ? "dry run" : NULL;
+	og_action_row(&c, &p->request, &p->answer, &row);
+	p->answer.id = og_action_insert(&row);
 }
 
 static void
@@ -227,7 +231,7 @@ answer(Policy *p, const char *result, char *detail)
 {
 	p->answer.result = result;
 	p->answer.detail = detail;
-	record(p, &p->answer);
+	record(p);
 }
 
 /* An error in words, without values: everybody who sees the table reads it. */
@@ -269,6 +273,8 @@ do_escalate(Policy *p)
 		raise_severity(p->incident, p->severity);
 		tell(p->incident, "escalated");
 	}
+	p->answer.lock = "row of the incident";
+	og_proof_find(&p->answer, "severity", p->is_severity);
 	answer(p, p->dry_run ? "would_do" : "done", detail);
 }
 
@@ -321,7 +327,7 @@ move(Policy *p)
 	{
 		case OG_OWNER_DONE:
 			if (p->dry_run)
-				record(p, &p->answer);
+				record(p);
 			break;
 		case OG_OWNER_BUSY:
 			put_off(p);
@@ -337,13 +343,8 @@ move(Policy *p)
 static void
 do_request(Policy *p)
 {
-	p->request.action = p->action;
-	p->request.args = p->args;
 	p->request.to = p->to;
 	p->request.dry_run = p->dry_run;
-	p->request.by = psprintf("policy %s", p->name);
-	p->request.role = p->role;
-	p->request.unattended = true;
 	if (strcmp(p->action, "move") == 0)
 	{
 		move(p);
@@ -351,7 +352,7 @@ do_request(Policy *p)
 	}
 	og_action_act(p->incident, &p->request, &p->answer);
 	if (p->dry_run && strcmp(p->answer.result, "busy") != 0)
-		record(p, &p->answer);
+		record(p);
 }
 
 static bool
@@ -615,6 +616,7 @@ collect_spent(void)
 		p.incident = DatumGetInt64(og_query_datum(i, 1));
 		p.action = og_query_text(i, 2);
 		p.args = DatumGetJsonbPCopy(og_query_datum(i, 4));
+		introduce(&p);
 		give_up(&p, DatumGetInt32(og_query_datum(i, 3)));
 	}
 }

@@ -292,6 +292,7 @@ steps(bool whole, OgTickResult *result)
 
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();
+		og_action_serve();
 		/* First, so that a gap is told even if a sweep closes it at once. */
 		if (coverage || watch->sweep || watch->coverage ||
 			og_detect_coverage_open(watch))
@@ -366,6 +367,7 @@ run_policies(OgTickResult *result)
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();
+		og_action_serve();
 		while (try_policy(i, result))
 			continue;
 	}
@@ -375,10 +377,13 @@ run_policies(OgTickResult *result)
 static void
 carry_out(OgTickResult *result)
 {
+	List	   *queue;
+
 	begin();
 	MemoryContextSwitchTo(tick_memory);
-	og_action_run();
+	queue = og_action_queued();
 	finish(result);
+	og_action_run(queue);
 }
 
 static void
@@ -407,6 +412,11 @@ retain(OgTickResult *result)
 		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000)",
 		NULL
 	};
+	static OgPlan actions = {
+		"DELETE FROM order_guard.action WHERE id IN (SELECT id "
+		"FROM order_guard.action WHERE result <> 'queued' AND at < "
+		"now() - make_interval(secs => $1) ORDER BY id LIMIT 10000)", NULL
+	};
 	static OgPlan tokens = {
 		"DELETE FROM order_guard.token_use WHERE ctid = ANY (ARRAY(SELECT ctid "
 		"FROM order_guard.token_use WHERE NOT reused AND at < now() "
@@ -430,6 +440,7 @@ retain(OgTickResult *result)
 	begin();
 	remove_old(&attempts, og_attempt_retention);
 	remove_old(&incidents, og_incident_retention);
+	remove_old(&actions, og_action_retention);
 	remove_old(&tokens, og_token_retention);
 	og_query_run(&orphans, 0, NULL, NULL, NULL);
 	og_query_run(&unjudged, 0, NULL, NULL, NULL);
