@@ -34,6 +34,7 @@
 
 #define MOVE_LIMIT	10000		/* ms */
 #define MAX_BUSY	5			/* locked rows in a tick, 100 ms each */
+#define TICK_BUDGET	1000		/* ms; no move begins after that */
 
 /* A piece of work; in the memory of the tick. */
 typedef struct Work
@@ -67,6 +68,7 @@ typedef struct Policy
 static Work *work;
 static int	nwork;
 static int	nbusy;				/* in this tick */
+static TimestampTz enough;		/* of owners' code in this tick */
 
 /*
  * og_policy_plan
@@ -87,6 +89,7 @@ og_policy_plan(void)
 	Datum		values[] = {Int32GetDatum(og_policy_budget)};
 
 	nwork = nbusy = 0;
+	enough = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_BUDGET);
 	og_query_run(&any, 0, NULL, NULL, NULL);
 	if (SPI_processed == 0)
 		return 0;
@@ -513,7 +516,8 @@ og_policy_act(int n)
 	if (work[n].careful)
 	{
 		work[n].careful = false;
-		return nbusy < MAX_BUSY && begin_try(&p);
+		return nbusy < MAX_BUSY && GetCurrentTimestamp() < enough &&
+			begin_try(&p);
 	}
 	act(&p);
 	work[n].signalled = is_about_session(&p) &&

@@ -115,11 +115,58 @@ $root->query('ROLLBACK');
 $behind->query('SELECT 1');
 $_->quit for $root, $behind;
 
+# --- doomed: the session stays, its COMMIT fails --------------------------
+
+sql(q{SELECT order_guard.drop_policy(name) FROM order_guard.policies});
+set('doom', 'doom', '0');
+my $doomed = session($node, name => 'doomed');
+$doomed->query(q{BEGIN; INSERT INTO orders VALUES (10, 'SUBMITTED')});
+scan($node);
+scan($node);
+is(ladder_of($doomed),
+	'policy doom|queued|the worker will have the COMMIT of process PID fail',
+	'an idle transaction is doomed, once');
+$doomed->query('COMMIT');
+scan($node);
+is(ladder_of($doomed), 'policy doom|done|the COMMIT of process PID failed',
+	'and that is what came of it');
+is(sql('SELECT count(*) FROM orders WHERE id = 10'), 0, 'nothing of it');
+is(sql('SELECT done FROM order_guard.policies'), 1, 'counted when it was so');
+$doomed->quit;
+sql(q{SELECT order_guard.drop_policy('doom')});
+
+# --- prepared: never one of a transaction manager -------------------------
+
+sql(q{ALTER SYSTEM SET order_guard.prepared_threshold = '1ms'});
+$node->reload;
+for my $gid ('mine', 'citus_0_1_2', '131077_AAECAw==_BAUG')
+{
+	my $n = 20 + length $gid;
+	sql("SET order_guard.prepared_threshold = '1ms'; BEGIN;
+		INSERT INTO orders VALUES ($n, 'SUBMITTED');
+		PREPARE TRANSACTION '$gid'");
+}
+sql(q{SELECT order_guard.set_policy('undo', 'prepared', 'rollback_prepared',
+	'0', dry_run => false)});
+scan($node);
+scan($node);
+is(sql('SELECT gid FROM pg_prepared_xacts ORDER BY gid'),
+	"131077_AAECAw==_BAUG\ncitus_0_1_2",
+	'a transaction manager\'s are left alone');
+is(sql(q{SELECT i.evidence ->> 'gid', a.result, a.detail
+		FROM order_guard.actions a JOIN order_guard.incidents i
+			ON i.id = a.incident WHERE a.by = 'policy undo' ORDER BY a.id}),
+	join("\n", 'mine|done|prepared transaction "mine" was rolled back',
+		map { "$_|refused|it belongs to a transaction manager: "
+			  . 'a person has to decide' }
+		'citus_0_1_2', '131077_AAECAw==_BAUG'), 'and a person is told');
+sql(q{SELECT order_guard.drop_policy('undo')});
+sql("ROLLBACK PREPARED '$_'") for 'citus_0_1_2', '131077_AAECAw==_BAUG';
+
 # --- whose session, whose policy ------------------------------------------
 
 sql(q{CREATE ROLE shop LOGIN; CREATE ROLE clerk LOGIN;
 	ALTER TABLE orders OWNER TO shop; GRANT ALL ON orders TO clerk;
-	SELECT order_guard.drop_policy(name) FROM order_guard.policies;
 	SET ROLE shop;
 	SELECT order_guard.set_policy('shop', 'uncommitted', 'terminate', '0',
 		'orders', dry_run => false)});
