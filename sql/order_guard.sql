@@ -3067,8 +3067,8 @@ CREATE TABLE order_guard.policy_state (
 	suspended_why text
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE order_guard.policy_state IS
-'What each policy did. Only who holds the row of the policy itself may write '
-'here, so that the worker, which skips policies that people hold, never waits.';
+'What each policy did. Only who holds the row of the policy itself writes '
+'here: the worker skips policies that people hold, and never waits.';
 
 CREATE TABLE order_guard.policy_try (
 	policy		text NOT NULL,
@@ -3145,9 +3145,9 @@ BEGIN
 			'Move orders that are stalled.');
 	ELSIF p.args -> 'guess' IS DISTINCT FROM 'true' THEN
 		PERFORM order_guard._policy_fault('a policy that moves orders without '
-			'a gateway''s verdict guesses what became of them', 'Say {"guess": '
-			'true} if these orders may be moved on the strength of their age '
-			'alone; else have the gateway asked.');
+			'a gateway''s verdict guesses what became of them',
+			'Say {"guess": true} if these orders may be moved on the strength '
+			'of their age alone; else have the gateway asked.');
 	END IF;
 	SELECT w.* INTO watched FROM order_guard.watch w
 	WHERE w.relation = p.relation;
@@ -3215,8 +3215,8 @@ BEGIN
 			p.action), format('Actions are: %s.', (SELECT
 			string_agg(a.action, ', ') FROM order_guard._policy_actions() a)));
 	ELSIF wanted <> p.kind THEN
-		PERFORM order_guard._policy_fault(format('action "%s" is for incidents '
-			'of kind "%s", not "%s"', p.action, wanted, p.kind),
+		PERFORM order_guard._policy_fault(format('action "%s" is for '
+			'incidents of kind "%s", not "%s"', p.action, wanted, p.kind),
 			format('Set a policy for kind "%s".', wanted));
 	END IF;
 END
@@ -3287,7 +3287,8 @@ BEGIN
 	WHERE old.owner = EXCLUDED.owner;
 	IF NOT FOUND THEN
 		PERFORM order_guard._policy_fault(format('policy "%s" belongs to '
-			'another role', p.name), 'Choose another name, or have it dropped.',
+			'another role', p.name),
+			'Choose another name, or have it dropped.',
 			'insufficient_privilege');
 	END IF;
 	PERFORM order_guard._forget_policy_state(p.name);
@@ -3395,7 +3396,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE
 		WHEN p.action IN ('cancel_query', 'doom', 'terminate') THEN EXISTS (
 			SELECT FROM pg_stat_get_activity((i.evidence ->> 'pid')::integer) s
-			WHERE s.backend_start = (i.evidence ->> 'backend_start')::timestamptz
+			WHERE s.backend_start =
+					(i.evidence ->> 'backend_start')::timestamptz
 				AND s.xact_start = (i.evidence ->> 'xact_start')::timestamptz
 				AND clock_timestamp() - s.state_change >= p.after)
 		WHEN clock_timestamp() - i.opened_at < p.after THEN false
@@ -3440,8 +3442,9 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT p.name, d.incident, d.n > b.remains, p.action = 'move'
 	FROM order_guard.policy p
 	LEFT JOIN order_guard.policy_state s ON s.policy = p.name
-	CROSS JOIN LATERAL (SELECT budget - CASE WHEN s.minute >
-		clock_timestamp() - interval '1 min' THEN s.used ELSE 0 END) b (remains)
+	CROSS JOIN LATERAL (SELECT budget - CASE
+		WHEN s.minute > clock_timestamp() - interval '1 min' THEN s.used
+		ELSE 0 END) b (remains)
 	CROSS JOIN LATERAL order_guard._policy_due(p, greatest(b.remains, 0) + 1)
 		WITH ORDINALITY d (incident, n)
 	WHERE p.enabled AND s.suspended_at IS NULL
@@ -3557,7 +3560,8 @@ BEGIN
 		failed, last_at, last_detail, used)
 	VALUES (policy, (result = 'done')::integer, (result = 'would_do')::integer,
 		(result IN ('refused', 'moved_on'))::integer,
-		(result = 'failed')::integer, clock_timestamp(), detail, fresh::integer)
+		(result = 'failed')::integer, clock_timestamp(), detail,
+		fresh::integer)
 	ON CONFLICT ON CONSTRAINT policy_state_pkey DO UPDATE SET
 		done = s.done + EXCLUDED.done,
 		would_do = s.would_do + EXCLUDED.would_do,

@@ -14,7 +14,7 @@
  * queued here, as for people, and og_action_run() does it; the next
  * og_policy_collect() notes what came of it.
  *
- * A table's owner's code (triggers, types) runs as that owner: og_owner_call().
+ * Code of a table's owner (triggers, types) runs as him: og_owner_call().
  */
 #include "postgres.h"
 
@@ -23,11 +23,9 @@
 #include "utils/timestamp.h"
 
 #include "action_private.h"
-#include "detect.h"
 #include "incident_private.h"
-#include "open.h"
 #include "owner.h"
-#include "policy.h"
+#include "policy_private.h"
 #include "query.h"
 #include "reason.h"
 #include "settings.h"
@@ -45,25 +43,6 @@ typedef struct Work
 	bool		careful;		/* count the try first */
 	bool		signalled;		/* the session has been dealt with */
 } Work;
-
-/* A policy and the incident that it acts on. */
-typedef struct Policy
-{
-	const char *name;
-	char	   *action;
-	Jsonb	   *args;
-	bool		dry_run;
-	Oid			role;			/* its owner */
-	Oid			relation;		/* or InvalidOid */
-	char	   *to;				/* of args, or NULL */
-	char	   *severity;
-	int64		incident;
-	int			watch;
-	char	   *is_severity;	/* the incident's */
-	char	   *objection;		/* why it must not be done, or NULL */
-	OgRequest	request;
-	OgAnswer	answer;
-} Policy;
 
 static Work *work;
 static int	nwork;
@@ -106,9 +85,12 @@ og_policy_plan(void)
 	return nwork;
 }
 
-/* How the policy shows in the audit. */
-static void
-introduce(Policy *p)
+/*
+ * og_policy_introduce
+ *		How the policy shows in the audit.
+ */
+void
+og_policy_introduce(OgPolicy *p)
 {
 	p->request.action = p->action;
 	p->request.args = p->args;
@@ -122,7 +104,7 @@ introduce(Policy *p)
  * being changed.
  */
 static bool
-open_policy(const Work *piece, Policy *p)
+open_policy(const Work *piece, OgPolicy *p)
 {
 	static OgPlan plan = {
 		"SELECT p.action, p.args, p.dry_run, r.oid, p.args ->> 'to', "
@@ -147,7 +129,7 @@ open_policy(const Work *piece, Policy *p)
 	p->to = og_query_text(0, 4);
 	p->severity = og_query_text(0, 5);
 	p->relation = DatumGetObjectId(og_query_datum(0, 6));
-	introduce(p);
+	og_policy_introduce(p);
 	return true;
 }
 
@@ -156,7 +138,7 @@ open_policy(const Work *piece, Policy *p)
  * there is nothing to do any more.
  */
 static bool
-open_incident(Policy *p)
+open_incident(OgPolicy *p)
 {
 	static OgPlan lock = {
 		"SELECT FROM order_guard.incident i WHERE i.id = $1 "
@@ -185,8 +167,8 @@ open_incident(Policy *p)
 }
 
 /* Tells of the incident in the log and by NOTIFY, after the commit. */
-static void
-tell(int64 incident, const char *event)
+void
+og_policy_tell(int64 incident, const char *event)
 {
 	static OgPlan plan = {
 		"SELECT " OG_EVENT_COLUMNS("i") " FROM order_guard.incident i "
@@ -201,8 +183,8 @@ tell(int64 incident, const char *event)
 }
 
 /* Makes an incident more severe; what it says and who else reports it stay. */
-static void
-raise_severity(int64 incident, const char *severity)
+void
+og_policy_raise_severity(int64 incident, const char *severity)
 {
 	static OgPlan plan = {
 		"SELECT order_guard._raise_severity($1, $2)", NULL
@@ -219,7 +201,7 @@ raise_severity(int64 incident, const char *severity)
  * tells.
  */
 static void
-record(Policy *p)
+record(OgPolicy *p)
 {
 	OgCase		c = {.id = p->incident};
 	OgActionRow row;
@@ -229,8 +211,12 @@ record(Policy *p)
 	p->answer.id = og_action_insert(&row);
 }
 
-static void
-answer(Policy *p, const char *result, char *detail)
+/*
+ * og_policy_answer
+ *		What came of a try, and the record of it.
+ */
+void
+og_policy_answer(OgPolicy *p, const char *result, char *detail)
 {
 	p->answer.result = result;
 	p->answer.detail = detail;
@@ -253,19 +239,19 @@ error_text(const ErrorData *error)
 }
 
 static void
-do_notify(Policy *p)
+do_notify(OgPolicy *p)
 {
 	if (p->dry_run)
 	{
-		answer(p, "would_do", "would notify");
+		og_policy_answer(p, "would_do", "would notify");
 		return;
 	}
-	tell(p->incident, "notified");
-	answer(p, "done", "notified");
+	og_policy_tell(p->incident, "notified");
+	og_policy_answer(p, "done", "notified");
 }
 
 static void
-do_escalate(Policy *p)
+do_escalate(OgPolicy *p)
 {
 	char	   *detail = psprintf("%s severity from %s to %s", p->dry_run ?
 								  "would raise" : "raised", p->is_severity,
@@ -273,19 +259,19 @@ do_escalate(Policy *p)
 
 	if (!p->dry_run)
 	{
-		raise_severity(p->incident, p->severity);
-		tell(p->incident, "escalated");
+		og_policy_raise_severity(p->incident, p->severity);
+		og_policy_tell(p->incident, "escalated");
 	}
 	p->answer.lock = "row of the incident";
 	og_proof_find(&p->answer, "severity", p->is_severity);
-	answer(p, p->dry_run ? "would_do" : "done", detail);
+	og_policy_answer(p, p->dry_run ? "would_do" : "done", detail);
 }
 
 /* What is done in the name of the owner of the table. */
 static void
 request_action(void *arg)
 {
-	Policy	   *p = arg;
+	OgPolicy   *p = arg;
 
 	og_action_act(p->incident, &p->request, &p->answer);
 }
@@ -295,7 +281,7 @@ request_action(void *arg)
  * first now.
  */
 static void
-put_off(Policy *p)
+put_off(OgPolicy *p)
 {
 	static OgPlan plan = {
 		"INSERT INTO order_guard.policy_try AS t (policy, incident, state, "
@@ -316,14 +302,14 @@ put_off(Policy *p)
 
 /* Moves an order as its table's owner. */
 static void
-move(Policy *p)
+move(OgPolicy *p)
 {
 	OgWatch    *watch = og_watch_find(p->watch);
 	ErrorData  *error;
 
 	if (watch == NULL)
 	{
-		answer(p, "refused", "the table is not watched any more");
+		og_policy_answer(p, "refused", "the table is not watched any more");
 		return;
 	}
 	switch (og_owner_call(watch, MOVE_LIMIT, request_action, p, &error))
@@ -336,7 +322,7 @@ move(Policy *p)
 			put_off(p);
 			break;
 		default:
-			answer(p, "failed", error ? error_text(error) :
+			og_policy_answer(p, "failed", error ? error_text(error) :
 				   "the table was dropped");
 			break;
 	}
@@ -344,7 +330,7 @@ move(Policy *p)
 
 /* What people can do, too. */
 static void
-do_request(Policy *p)
+do_request(OgPolicy *p)
 {
 	p->request.to = p->to;
 	p->request.dry_run = p->dry_run;
@@ -359,7 +345,7 @@ do_request(Policy *p)
 }
 
 static bool
-is_about_session(const Policy *p)
+is_about_session(const OgPolicy *p)
 {
 	return strcmp(p->action, "cancel_query") == 0 ||
 		strcmp(p->action, "doom") == 0 ||
@@ -371,7 +357,7 @@ is_about_session(const Policy *p)
  * session that is still there after it was signalled is tried again.
  */
 static const char *
-next_state(const Policy *p, const char *result)
+next_state(const OgPolicy *p, const char *result)
 {
 	if (p->dry_run)
 		return "would_do";
@@ -387,9 +373,12 @@ next_state(const Policy *p, const char *result)
 	return "again";
 }
 
-/* Counts what came of a try, or (fresh is false) of one that was queued. */
-static void
-note(const Policy *p, bool fresh)
+/*
+ * og_policy_note
+ *		Counts what came of a try, or (fresh is false) of one that was queued.
+ */
+void
+og_policy_note(const OgPolicy *p, bool fresh)
 {
 	static OgPlan plan = {
 		"SELECT order_guard._note_policy($1, $2, $3, $4, $5, $6, $7)", NULL
@@ -408,49 +397,6 @@ note(const Policy *p, bool fresh)
 	og_query_run(&plan, 7, types, values, nulls);
 }
 
-/* The identity of the incident about a policy that was stopped. */
-static void
-policy_hash(unsigned char *hash, const char *name)
-{
-	og_detect_hash(hash, psprintf("policy %s", name), 0);
-}
-
-/*
- * Stops a policy that has more to do than it may.  It goes on when somebody
- * has looked at it and says so.
- */
-static void
-suspend(Policy *p)
-{
-	static OgPlan plan = {
-		"UPDATE order_guard.policy_state SET suspended_at = "
-		"clock_timestamp(), suspended_why = $2, last_detail = $2 "
-		"WHERE policy = $1", NULL
-	};
-	static const Oid types[] = {TEXTOID, TEXTOID};
-	OgIncident	incident = {.kind = "policy"};
-	char	   *why = psprintf("it had more to do than %d in a minute",
-							   og_policy_budget);
-	Datum		values[] = {CStringGetTextDatum(p->name),
-	CStringGetTextDatum(why)};
-	const char *names[] = {"policy", "action", "budget", "hint"};
-	const char *texts[] = {p->name, p->action,
-		psprintf("%d", og_policy_budget),
-		"See order_guard.policies. order_guard.alter_policy() with "
-	"enabled => true lets it go on."};
-
-	og_query_run(&plan, 2, types, values, NULL);
-	incident.relation = p->relation;
-	policy_hash(incident.hash, p->name);
-	incident.severity = p->dry_run ? "warning" : "critical";
-	incident.since = GetCurrentTimestamp();
-	incident.summary = psprintf("policy \"%s\"%s was stopped: %s (%s)",
-								p->name, p->dry_run ? ", a dry run," : "",
-								why, p->action);
-	incident.evidence = og_detect_json(names, texts, lengthof(names));
-	og_incident_open(&incident);
-}
-
 /*
  * Rungs of a ladder that are due at the same time, since the worker was away:
  * a session is given the time in between.
@@ -465,10 +411,10 @@ was_signalled(int n)
 }
 
 static void
-act(Policy *p)
+act(OgPolicy *p)
 {
 	if (p->objection)
-		answer(p, "refused", p->objection);
+		og_policy_answer(p, "refused", p->objection);
 	else if (strcmp(p->action, "notify") == 0)
 		do_notify(p);
 	else if (strcmp(p->action, "escalate") == 0)
@@ -476,7 +422,7 @@ act(Policy *p)
 	else
 		do_request(p);
 	if (strcmp(p->answer.result, "busy") != 0)
-		note(p, true);
+		og_policy_note(p, true);
 }
 
 /*
@@ -484,7 +430,7 @@ act(Policy *p)
  * code may be the end of this process, and again after each restart.
  */
 static bool
-begin_try(const Policy *p)
+begin_try(const OgPolicy *p)
 {
 	static OgPlan plan = {"SELECT order_guard._begin_try($1, $2)", NULL};
 	static const Oid types[] = {TEXTOID, INT8OID};
@@ -502,13 +448,13 @@ begin_try(const Policy *p)
 bool
 og_policy_act(int n)
 {
-	Policy		p = {0};
+	OgPolicy	p = {0};
 
 	if (!open_policy(&work[n], &p))
 		return false;
 	if (work[n].over)
 	{
-		suspend(&p);
+		og_policy_suspend(&p);
 		return false;
 	}
 	if ((is_about_session(&p) && was_signalled(n)) || !open_incident(&p))
@@ -533,145 +479,10 @@ og_policy_act(int n)
 void
 og_policy_failed(int n, ErrorData *error)
 {
-	Policy		p = {0};
+	OgPolicy	p = {0};
 
 	if (!open_policy(&work[n], &p) || work[n].over)
 		return;
-	answer(&p, "failed", error_text(error));
-	note(&p, true);
-}
-
-/* Notes what came of what was queued. */
-static void
-collect_queued(void)
-{
-	static OgPlan plan = {
-		"SELECT p.name, t.incident, p.action, a.id, a.result, a.detail, "
-		"p.args FROM order_guard.policy_try t "
-		"JOIN order_guard.action a ON a.id = t.action "
-		"JOIN order_guard.policy p ON p.name = t.policy "
-		"WHERE t.state = 'queued' AND a.result <> 'queued' ORDER BY a.id "
-		"FOR NO KEY UPDATE OF p SKIP LOCKED", NULL
-	};
-	SPITupleTable *ended;
-	int			n;
-
-	og_query_run(&plan, 0, NULL, NULL, NULL);
-	ended = SPI_tuptable;
-	n = (int) SPI_processed;
-	for (int i = 0; i < n; i++)
-	{
-		Policy		p = {0};
-
-		SPI_tuptable = ended;
-		p.name = og_query_text(i, 0);
-		p.incident = DatumGetInt64(og_query_datum(i, 1));
-		p.action = og_query_text(i, 2);
-		p.answer.id = DatumGetInt64(og_query_datum(i, 3));
-		p.answer.result = og_query_text(i, 4);
-		p.answer.detail = og_query_text(i, 5);
-		p.args = DatumGetJsonbPCopy(og_query_datum(i, 6));
-		note(&p, false);
-	}
-}
-
-/* All tries were used up: the incident is for a person now. */
-static void
-give_up(Policy *p, int tries)
-{
-	static OgPlan plan = {
-		"UPDATE order_guard.policy_try SET state = 'ended' "
-		"WHERE policy = $1 AND incident = $2", NULL
-	};
-	static const Oid types[] = {TEXTOID, INT8OID};
-	Datum		values[] = {CStringGetTextDatum(p->name),
-	Int64GetDatum(p->incident)};
-
-	og_query_run(&plan, 2, types, values, NULL);
-	raise_severity(p->incident, "critical");
-	tell(p->incident, "escalated");
-	answer(p, "refused", psprintf("tried %d times, and not again: a person "
-								  "has to look at it", tries));
-}
-
-static void
-collect_spent(void)
-{
-	static OgPlan plan = {
-		"SELECT p.name, t.incident, p.action, t.tries, p.args "
-		"FROM order_guard.policy_try t "
-		"JOIN order_guard.policy p ON p.name = t.policy "
-		"JOIN order_guard.incident i ON i.id = t.incident "
-		"WHERE t.state = 'spent' AND i.state = 'open' "
-		"FOR NO KEY UPDATE OF p, i SKIP LOCKED", NULL
-	};
-	SPITupleTable *spent;
-	int			n;
-
-	og_query_run(&plan, 0, NULL, NULL, NULL);
-	spent = SPI_tuptable;
-	n = (int) SPI_processed;
-	for (int i = 0; i < n; i++)
-	{
-		Policy		p = {0};
-
-		SPI_tuptable = spent;
-		p.name = og_query_text(i, 0);
-		p.incident = DatumGetInt64(og_query_datum(i, 1));
-		p.action = og_query_text(i, 2);
-		p.args = DatumGetJsonbPCopy(og_query_datum(i, 4));
-		introduce(&p);
-		give_up(&p, DatumGetInt32(og_query_datum(i, 3)));
-	}
-}
-
-/* Clears incidents about policies at which somebody has looked. */
-static void
-clear_resumed(void)
-{
-	static OgPlan plan = {
-		"SELECT p.name FROM order_guard.policy p "
-		"JOIN order_guard.policy_state s ON s.policy = p.name "
-		"WHERE s.suspended_at IS NOT NULL", NULL
-	};
-	unsigned char (*hash)[16];
-	int			n;
-
-	if (!og_open_has_kind("policy"))
-		return;
-	og_query_run(&plan, 0, NULL, NULL, NULL);
-	n = (int) SPI_processed;
-	hash = palloc((n + 1) * 16);
-	for (int i = 0; i < n; i++)
-		policy_hash(hash[i], og_query_text(i, 0));
-	og_open_clear_others("policy", hash, n,
-						 "the policy was enabled again, set anew or dropped");
-}
-
-/* Forgets tries at incidents that are closed. */
-static void
-forget_closed(void)
-{
-	static OgPlan plan = {
-		"DELETE FROM order_guard.policy_try WHERE ctid = ANY (ARRAY(SELECT "
-		"t.ctid FROM order_guard.policy_try t WHERE t.state <> 'queued' "
-		"AND NOT EXISTS (SELECT FROM order_guard.incident i "
-		"WHERE i.id = t.incident AND i.state = 'open') LIMIT 1000 "
-		"FOR UPDATE SKIP LOCKED))", NULL
-	};
-
-	og_query_run(&plan, 0, NULL, NULL, NULL);
-}
-
-/*
- * og_policy_collect
- *		See policy.h.
- */
-void
-og_policy_collect(void)
-{
-	collect_queued();
-	collect_spent();
-	clear_resumed();
-	forget_closed();
+	og_policy_answer(&p, "failed", error_text(error));
+	og_policy_note(&p, true);
 }
