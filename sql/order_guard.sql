@@ -3371,19 +3371,15 @@ COMMENT ON FUNCTION order_guard._policy_problem(order_guard.policy) IS
 
 CREATE FUNCTION order_guard._severity_rank(severity text)
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-	SELECT array_position(ARRAY['info', 'warning', 'critical'], $1);
-$$;
+RETURN array_position(ARRAY['info', 'warning', 'critical'], $1);
 COMMENT ON FUNCTION order_guard._severity_rank(text) IS
 'Severities in their order.';
 
 CREATE FUNCTION order_guard._worse(reported text, raised text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN 'critical' IN ($1, $2) THEN 'critical'
-		WHEN 'warning' IN (coalesce($1, 'warning'), $2) THEN 'warning'
-		ELSE 'info' END;
-$$;
+RETURN CASE WHEN 'critical' IN ($1, $2) THEN 'critical'
+	WHEN 'warning' IN (coalesce($1, 'warning'), $2) THEN 'warning'
+	ELSE 'info' END;
 COMMENT ON FUNCTION order_guard._worse(text, text) IS
 'The severity of an incident that is reported and was raised.';
 
@@ -3392,7 +3388,7 @@ CREATE FUNCTION order_guard._policy_fits(p order_guard.policy,
 RETURNS boolean LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 	-- A session is judged by how long it has been in what it is doing, so
-	-- one that works is left alone; everything else by the incident's age.
+	-- one that works is left alone.
 	SELECT CASE
 		WHEN p.action IN ('cancel_query', 'doom', 'terminate') THEN EXISTS (
 			SELECT FROM pg_stat_get_activity((i.evidence ->> 'pid')::integer) s
@@ -3400,16 +3396,13 @@ SET search_path = pg_catalog, pg_temp AS $$
 					(i.evidence ->> 'backend_start')::timestamptz
 				AND s.xact_start = (i.evidence ->> 'xact_start')::timestamptz
 				AND clock_timestamp() - s.state_change >= p.after)
-		WHEN clock_timestamp() - i.opened_at < p.after THEN false
-		WHEN p.action = 'escalate' THEN order_guard._severity_rank(i.severity)
-				< order_guard._severity_rank(p.args ->> 'severity')
-			AND coalesce(i.amount >= (p.args ->> 'min_amount')::numeric,
+		WHEN p.action = 'escalate' THEN coalesce(i.amount >= (p.args ->> 'min_amount')::numeric,
 				NOT p.args ? 'min_amount')
 		ELSE true END;
 $$;
 COMMENT ON FUNCTION order_guard._policy_fits(order_guard.policy,
 	order_guard.incident) IS
-'Is it time for a policy, and is there anything for it to do?';
+'The rest of what _policy_due() asks of an incident.';
 
 CREATE FUNCTION order_guard._policy_due(p order_guard.policy, max integer,
 	only_incident bigint DEFAULT NULL)
@@ -3429,6 +3422,11 @@ SET search_path = pg_catalog, pg_temp AS $$
 			OR (t.state = 'trying' AND only_incident IS NOT NULL)
 			OR (t.state IN ('again', 'trying')
 				AND t.next_at <= clock_timestamp()))
+		-- what can be decided without calling a function
+		AND (p.action IN ('cancel_query', 'doom', 'terminate')
+			OR i.opened_at <= clock_timestamp() - p.after)
+		AND (p.action <> 'escalate' OR order_guard._severity_rank(i.severity)
+			< order_guard._severity_rank(p.args ->> 'severity'))
 		AND order_guard._policy_fits(p, i)
 	ORDER BY coalesce(t.next_at, i.opened_at), i.id LIMIT max;
 $$;

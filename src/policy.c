@@ -53,7 +53,7 @@ static TimestampTz enough;		/* of owners' code in this tick */
  * og_policy_plan
  *		See policy.h.
  */
-int
+void
 og_policy_plan(void)
 {
 	static OgPlan plan = {
@@ -71,7 +71,7 @@ og_policy_plan(void)
 	enough = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_BUDGET);
 	og_query_run(&any, 0, NULL, NULL, NULL);
 	if (SPI_processed == 0)
-		return 0;
+		return;
 	og_query_run(&plan, 1, types, values, NULL);
 	work = palloc(Max(SPI_processed, 1) * sizeof(Work));
 	for (nwork = 0; nwork < SPI_processed; nwork++)
@@ -82,6 +82,11 @@ og_policy_plan(void)
 		work[nwork].careful = DatumGetBool(og_query_datum(nwork, 3));
 		work[nwork].signalled = false;
 	}
+}
+
+int
+og_policy_count(void)
+{
 	return nwork;
 }
 

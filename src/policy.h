@@ -8,9 +8,10 @@
 /*
  * All in transactions of the worker of their own, SPI connected, as
  * superuser.  First the work of a tick is planned, in the current memory
- * context: the number of pieces.
+ * context; then there is a number of pieces.
  */
-extern int	og_policy_plan(void);
+extern void og_policy_plan(void);
+extern int	og_policy_count(void);
 
 /*
  * Does a piece of it, and notes what came of that.  True: to be called again,

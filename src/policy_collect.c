@@ -192,8 +192,13 @@ forget_closed(void)
 void
 og_policy_collect(void)
 {
+	static OgPlan any = {"SELECT FROM order_guard.policy_try LIMIT 1", NULL};
+
+	clear_resumed();
+	og_query_run(&any, 0, NULL, NULL, NULL);
+	if (SPI_processed == 0)
+		return;
 	collect_queued();
 	collect_spent();
-	clear_resumed();
 	forget_closed();
 }

@@ -354,16 +354,45 @@ try_policy(int n, OgTickResult *result)
 	return more;
 }
 
+/* What is not about one piece: an error must not stop the tick. */
 static void
-run_policies(OgTickResult *result)
+for_policies(void (*run) (void), OgTickResult *result)
 {
-	int			n;
+	static bool failing = false;
 
 	begin();
 	MemoryContextSwitchTo(tick_memory);
-	n = og_policy_plan();
-	finish(result);
-	for (int i = 0; i < n; i++)
+	PG_TRY();
+	{
+		run();
+		finish(result);
+		failing = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		if (!failing)
+			ereport(WARNING,
+					(errcode(edata->sqlerrcode),
+					 errmsg("order_guard's policies do not work: %s",
+							edata->message)));
+		failing = true;
+	}
+	PG_END_TRY();
+}
+
+static void
+run_policies(OgTickResult *result)
+{
+	for_policies(og_policy_plan, result);
+	for (int i = 0; i < og_policy_count(); i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();
@@ -487,10 +516,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	finish(result);
 	run_policies(result);
 	carry_out(result);
-	begin();
-	MemoryContextSwitchTo(tick_memory);
-	og_policy_collect();
-	finish(result);
+	for_policies(og_policy_collect, result);
 	retain(result);
 	result->tracked = og_tracker_count();
 	pgstat_report_stat(true);

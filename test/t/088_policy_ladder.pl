@@ -115,6 +115,28 @@ $root->query('ROLLBACK');
 $behind->query('SELECT 1');
 $_->quit for $root, $behind;
 
+# --- what was raised stays, though a detector reports it again ------------
+
+sql(q{SELECT order_guard.drop_policy(name) FROM order_guard.policies;
+	SELECT order_guard.set_policy('worse', 'uncommitted', 'escalate', '0',
+	args => '{"severity": "critical"}', dry_run => false)});
+my $listener = session($node);
+$listener->query('LISTEN order_guard');
+my $worse = session($node, name => 'worse');
+$worse->query(q{BEGIN; INSERT INTO orders VALUES (9, 'SUBMITTED')});
+scan($node);
+scan($node);
+$worse->query(q{INSERT INTO orders VALUES (8, 'SUBMITTED')});
+scan($node);
+scan($node);
+is(sql("SELECT severity, count FROM order_guard.incidents
+		WHERE kind = 'uncommitted' AND state = 'open'"), 'critical|2',
+	'it is reported anew, and stays critical');
+like($listener->query('SELECT 1'),
+	qr/"event":"escalated".*"severity":"critical"/, 'and listeners are told');
+$_->quit for $worse, $listener;
+scan($node);
+
 # --- doomed: the session stays, its COMMIT fails --------------------------
 
 sql(q{SELECT order_guard.drop_policy(name) FROM order_guard.policies});
@@ -189,6 +211,23 @@ like(ladder_of($clerk), qr/^policy shop\|done\|signal sent/,
 is(is_there($super), 1, 'the superuser is still there');
 $super->quit;
 $clerk->abandon;
+
+# --- policies are configuration -------------------------------------------
+
+my $dump = $node->basedir . '/dump';
+sql(q{SELECT order_guard.set_policy('all', 'stalled', 'notify', '1 h',
+	args => '{}', max_tries => 3)});
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-d',
+		$node->connstr('postgres') ], 'pg_dump');
+sql('CREATE DATABASE copy');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d',
+		$node->connstr('copy'), $dump ], 'pg_restore');
+is($node->safe_psql('copy', q{SELECT name, relation, action, max_tries,
+		dry_run, owner = current_user, done, suspended_why
+		FROM order_guard.policies ORDER BY name}),
+	"all||notify|3|t|t|0|\nshop|orders|terminate|5|f|f|0|",
+	'they are restored, without what they did');
+sql('DROP DATABASE copy');
 
 $node->stop;
 done_testing();
