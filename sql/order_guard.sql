@@ -3383,26 +3383,18 @@ RETURN CASE WHEN 'critical' IN ($1, $2) THEN 'critical'
 COMMENT ON FUNCTION order_guard._worse(text, text) IS
 'The severity of an incident that is reported and was raised.';
 
-CREATE FUNCTION order_guard._policy_fits(p order_guard.policy,
-	i order_guard.incident)
+CREATE FUNCTION order_guard._session_stays(evidence jsonb, after interval)
 RETURNS boolean LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-	-- A session is judged by how long it has been in what it is doing, so
-	-- one that works is left alone.
-	SELECT CASE
-		WHEN p.action IN ('cancel_query', 'doom', 'terminate') THEN EXISTS (
-			SELECT FROM pg_stat_get_activity((i.evidence ->> 'pid')::integer) s
-			WHERE s.backend_start =
-					(i.evidence ->> 'backend_start')::timestamptz
-				AND s.xact_start = (i.evidence ->> 'xact_start')::timestamptz
-				AND clock_timestamp() - s.state_change >= p.after)
-		WHEN p.action = 'escalate' THEN coalesce(i.amount >= (p.args ->> 'min_amount')::numeric,
-				NOT p.args ? 'min_amount')
-		ELSE true END;
+	-- how long it has been in what it is doing: one that works is left alone
+	SELECT EXISTS (
+		SELECT FROM pg_stat_get_activity((evidence ->> 'pid')::integer) s
+		WHERE s.backend_start = (evidence ->> 'backend_start')::timestamptz
+			AND s.xact_start = (evidence ->> 'xact_start')::timestamptz
+			AND clock_timestamp() - s.state_change >= after);
 $$;
-COMMENT ON FUNCTION order_guard._policy_fits(order_guard.policy,
-	order_guard.incident) IS
-'The rest of what _policy_due() asks of an incident.';
+COMMENT ON FUNCTION order_guard._session_stays(jsonb, interval) IS
+'Has the session been in its query, or idle in its transaction, that long?';
 
 CREATE FUNCTION order_guard._policy_due(p order_guard.policy, max integer,
 	only_incident bigint DEFAULT NULL)
@@ -3422,12 +3414,16 @@ SET search_path = pg_catalog, pg_temp AS $$
 			OR (t.state = 'trying' AND only_incident IS NOT NULL)
 			OR (t.state IN ('again', 'trying')
 				AND t.next_at <= clock_timestamp()))
-		-- what can be decided without calling a function
-		AND (p.action IN ('cancel_query', 'doom', 'terminate')
-			OR i.opened_at <= clock_timestamp() - p.after)
-		AND (p.action <> 'escalate' OR order_guard._severity_rank(i.severity)
-			< order_guard._severity_rank(p.args ->> 'severity'))
-		AND order_guard._policy_fits(p, i)
+		AND CASE
+			WHEN p.action IN ('cancel_query', 'doom', 'terminate')
+				THEN order_guard._session_stays(i.evidence, p.after)
+			WHEN i.opened_at > clock_timestamp() - p.after THEN false
+			WHEN p.action = 'escalate'
+				THEN order_guard._severity_rank(i.severity) <
+					order_guard._severity_rank(p.args ->> 'severity')
+					AND (NOT p.args ? 'min_amount' OR
+						i.amount >= (p.args ->> 'min_amount')::numeric)
+			ELSE true END
 	ORDER BY coalesce(t.next_at, i.opened_at), i.id LIMIT max;
 $$;
 COMMENT ON FUNCTION order_guard._policy_due(order_guard.policy, integer,
