@@ -51,11 +51,17 @@ run_as_owner(const char *sql, int nargs, const Oid *types, Datum *args,
 	og_rights_restore(&saved);
 }
 
+static const char *
+who(const OgRequest *request)
+{
+	return request->by ? request->by : og_rights_who();
+}
+
 /*
- * Reads an incident; false if there is none.
+ * Reads an incident; false if there is none.  lock is a clause, or "".
  */
 static bool
-read_case(int64 id, bool lock, OgCase *c)
+read_case(int64 id, const char *lock, OgCase *c)
 {
 	static const Oid types[] = {INT8OID};
 	Datum		arg = Int64GetDatum(id);
@@ -66,8 +72,7 @@ read_case(int64 id, bool lock, OgCase *c)
 				   "i.key, i.status, i.state, i.evidence ->> 'pid', "
 				   "i.evidence ->> 'backend_start', "
 				   "i.evidence ->> 'xact_start' "
-				   "FROM order_guard.incident i WHERE i.id = $1%s",
-				   lock ? " FOR UPDATE OF i" : "");
+				   "FROM order_guard.incident i WHERE i.id = $1%s", lock);
 	run_as_owner(sql, 1, types, &arg, NULL);
 	found = SPI_processed > 0;
 	if (found)
@@ -108,17 +113,27 @@ check_may_act(Oid relation, const char *name)
 static void
 open_case(int64 id, bool lock, OgCase *c)
 {
-	bool		found = read_case(id, false, c);
+	bool		found = read_case(id, "", c);
 
 	if (found && og_rights_may_see(c->relation))
 	{
 		check_may_act(c->relation, c->relation_name);
-		if (!lock || read_case(id, true, c))
+		if (!lock || read_case(id, " FOR UPDATE OF i", c))
 			return;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
 			 errmsg("incident %lld does not exist", (long long) id)));
+}
+
+/*
+ * The same for the worker; false if it is gone, or if somebody keeps it
+ * locked.
+ */
+static bool
+open_case_unattended(int64 id, bool lock, OgCase *c)
+{
+	return read_case(id, lock ? " FOR UPDATE OF i SKIP LOCKED" : "", c);
 }
 
 static Datum
@@ -143,7 +158,7 @@ record_action(const OgCase *c, const OgRequest *request,
 
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(request->action);
-	args[2] = CStringGetTextDatum(og_rights_who());
+	args[2] = CStringGetTextDatum(who(request));
 	args[3] = CStringGetTextDatum(answer->result);
 	args[4] = text_or_null(answer->detail, &nulls[4]);
 	args[5] = text_or_null(request->note, &nulls[5]);
@@ -161,14 +176,14 @@ record_action(const OgCase *c, const OgRequest *request,
 }
 
 static void
-close_case(const OgCase *c, const char *resolution)
+close_case(const OgCase *c, const OgRequest *request, const char *resolution)
 {
 	static const Oid types[] = {INT8OID, TEXTOID};
 	Datum		args[2];
 
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(psprintf("%s by %s", resolution,
-										   og_rights_who()));
+										   who(request)));
 	run_as_owner("UPDATE order_guard.incident SET state = 'resolved', "
 				 "closed_at = clock_timestamp(), resolution = $2 "
 				 "WHERE id = $1", 2, types, args, NULL);
@@ -189,15 +204,22 @@ close_by_hand(const OgRequest *request, OgAnswer *answer)
 }
 
 /*
- * Does what is asked about one incident.
+ * og_action_act
+ *		Does what is asked about one incident.
  */
-static void
-act(int64 incident, const OgRequest *request, OgAnswer *answer)
+void
+og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 {
 	OgCase		c = {0};
 
 	memset(answer, 0, sizeof(*answer));
-	open_case(incident, !request->dry_run, &c);
+	if (!request->unattended)
+		open_case(incident, !request->dry_run, &c);
+	else if (!open_case_unattended(incident, !request->dry_run, &c))
+	{
+		answer->result = "busy";
+		return;
+	}
 	if (strcmp(c.state, "open") != 0)
 	{
 		answer->result = "refused";
@@ -213,7 +235,7 @@ act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		return;
 	answer->id = record_action(&c, request, answer);
 	if (answer->resolution)
-		close_case(&c, answer->resolution);
+		close_case(&c, request, answer->resolution);
 }
 
 static void
@@ -269,7 +291,7 @@ og_resolve(PG_FUNCTION_ARGS)
 	request.args = PG_GETARG_JSONB_P(3);
 	og_request_check(&request);
 	SPI_connect();
-	act(PG_GETARG_INT64(0), &request, &answer);
+	og_action_act(PG_GETARG_INT64(0), &request, &answer);
 	put_answer(rsinfo, PG_GETARG_INT64(0), &answer);
 	SPI_finish();
 	return (Datum) 0;
@@ -290,7 +312,7 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		act(incident, request, answer);
+		og_action_act(incident, request, answer);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;

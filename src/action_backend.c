@@ -89,7 +89,8 @@ og_action_signal(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 								  "any more", c->pid);
 		return;
 	}
-	if (superuser_arg(role) && !superuser())
+	if (superuser_arg(role) && !superuser_arg(OidIsValid(request->role) ?
+											  request->role : GetUserId()))
 	{
 		answer->detail = pstrdup("the session belongs to a superuser");
 		return;

@@ -33,16 +33,35 @@ typedef struct OgRequest
 	Jsonb	   *args;
 	char	   *to;				/* move: the new status */
 	bool		dry_run;
+
+	/*
+	 * Of the worker: by is what the audit says instead of og_rights_who().
+	 * unattended: whether it may be done was decided when the policy or the
+	 * handler was set up, with the rights of role; rows that people keep
+	 * locked are not waited for.
+	 */
+	const char *by;
+	Oid			role;			/* InvalidOid: the current one */
+	bool		unattended;
 } OgRequest;
 
 /* What came of it. */
 typedef struct OgAnswer
 {
 	int64		id;				/* of the action; 0: none was recorded */
-	const char *result;			/* done, moved_on, queued, refused, would_do */
+	const char *result;			/* done, moved_on, queued, refused, would_do;
+								 * unattended also busy: try again later */
 	char	   *detail;
 	char	   *resolution;		/* if not NULL the incident is resolved */
 } OgAnswer;
+
+/*
+ * action.c: does what is asked about one incident, records it, and closes the
+ * incident if that is due.  SPI connected; in people's backends, and in the
+ * worker for what is unattended.  Throws what the action throws.
+ */
+extern void og_action_act(int64 incident, const OgRequest *request,
+						  OgAnswer *answer);
 
 /* action_request.c: checks what was asked, raises 22023 */
 extern void og_request_check(OgRequest *request);
