@@ -229,6 +229,8 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		close_by_hand(request, answer);
 	else if (strcmp(request->action, "move") == 0)
 		og_action_move(&c, request, answer);
+	else if (strcmp(request->action, "handler") == 0)
+		og_action_handler(&c, request, answer);
 	else
 		og_action_signal(&c, request, answer);
 	if (request->dry_run)

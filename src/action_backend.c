@@ -158,7 +158,8 @@ og_action_run(void)
 
 	og_incident_plan(&plan,
 					 "SELECT a.id, a.action FROM order_guard.action a "
-					 "WHERE a.result = 'queued' ORDER BY a.id "
+					 "WHERE a.result = 'queued' AND a.action <> 'handler' "
+					 "ORDER BY a.id "
 					 "FOR UPDATE SKIP LOCKED", 0, NULL);
 	SPI_execute_plan(plan, NULL, NULL, false, OG_ACTION_BATCH);
 	n = SPI_processed;

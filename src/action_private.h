@@ -70,6 +70,10 @@ extern void og_request_check(OgRequest *request);
 extern void og_action_move(const OgCase *c, const OgRequest *request,
 						   OgAnswer *answer);
 
+/* action_handler.c: SPI connected */
+extern void og_action_handler(const OgCase *c, const OgRequest *request,
+							  OgAnswer *answer);
+
 /* action_backend.c: SPI connected */
 extern void og_action_signal(const OgCase *c, const OgRequest *request,
 							 OgAnswer *answer);

@@ -11,7 +11,8 @@
 #include "action_private.h"
 
 static const char *const actions[] = {
-	"close", "move", "cancel_query", "terminate"
+	"close", "move", "cancel_query", "terminate",
+	"handler"
 };
 
 static void
@@ -23,7 +24,8 @@ check_name(const char *action)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown action \"%s\"", action),
-			 errhint("Actions are close, move, cancel_query and terminate.")));
+			 errhint("Actions are close, move, cancel_query, terminate and "
+					 "handler.")));
 }
 
 static void

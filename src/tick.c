@@ -25,6 +25,7 @@
 #include "detect.h"
 #include "drain.h"
 #include "fault.h"
+#include "handler.h"
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
@@ -38,6 +39,7 @@
 
 #define COVERAGE_INTERVAL	(10 * USECS_PER_SEC)
 #define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
+#define HANDLER_COMMIT_MS	5000
 
 static MemoryContext tick_memory = NULL;
 static MemoryContext drain_memory = NULL;
@@ -308,6 +310,8 @@ steps(bool whole, OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
+		if (coverage && watch->handlers)
+			step(og_handler_check, watch, result);
 		if (swept || watch->failed)
 			step(og_detect_coverage, watch, result);
 		if (watch->error && watch->read && !watch->failed && !watch->busy)
@@ -373,6 +377,59 @@ retain(OgTickResult *result)
 }
 
 /*
+ * Runs one handler; that its work could not be committed is its result.  A
+ * commit may run code of others still, on another server.
+ */
+static void
+run_handler(OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		og_handler_call();
+		og_owner_begin_limit(HANDLER_COMMIT_MS);
+		finish(result);
+		og_owner_end_limit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		og_owner_end_limit();
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_handler_lost(edata);
+		finish(result);
+	}
+	PG_END_TRY();
+}
+
+/* Handlers that are asked for, while there is time for them in this tick. */
+static void
+run_handlers(OgTickResult *result)
+{
+	bool		taken;
+
+	og_handler_begin_tick();
+	do
+	{
+		begin();
+		MemoryContextSwitchTo(tick_memory);
+		taken = og_handler_take();
+		finish(result);
+		if (taken)
+			run_handler(result);
+		(void) og_settle_serve();
+	} while (taken);
+}
+
+/*
  * After a time without capture everything has to be read anew.  That is noted
  * at once, since the server may be started again before it is switched on.
  */
@@ -411,6 +468,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	og_detect_prepared();
 	og_action_run();
 	finish(result);
+	run_handlers(result);
 	retain(result);
 	result->tracked = og_tracker_count();
 	pgstat_report_stat(true);
