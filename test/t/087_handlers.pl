@@ -77,6 +77,7 @@ sub ask_and_tick
 
 sql(q{CREATE EXTENSION order_guard;
 	CREATE ROLE shop; CREATE ROLE thief;
+	GRANT EXECUTE ON FUNCTION order_guard.scan(interval) TO shop;
 	CREATE SCHEMA shop AUTHORIZATION shop});
 tick();
 my $worker = sql('SELECT pid FROM order_guard.stat_worker');
@@ -148,9 +149,7 @@ my %slow = (
 	free => q{BEGIN PERFORM set_config('statement_timeout', '0', false),
 		set_config('lock_timeout', '0', false);
 		SET LOCAL statement_timeout = 0;
-		PERFORM pg_sleep(1000); RETURN NULL; END},
-	settler => q{BEGIN PERFORM order_guard.settle('x', false, '1 h');
-		RETURN NULL; END});
+		PERFORM pg_sleep(1000); RETURN NULL; END});
 my %id = map { $_ => stuck($_, $slow{$_}, timeout => '300 ms') }
   sort keys %slow;
 sql(qq{INSERT INTO order_guard.action (incident, action, by, result)
