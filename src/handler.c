@@ -140,6 +140,17 @@ list_resting(void)
 	return og_query_array(names, NULL, n, TEXTOID);
 }
 
+/* What a handler says, as people may be shown it. */
+static char *
+presentable(const char *text)
+{
+	char	   *copy = pnstrdup(text, pg_mbcliplen(text, strlen(text),
+												   MAX_DETAIL));
+
+	og_incident_sanitise(copy);
+	return copy;
+}
+
 static void
 record(const Outcome *outcome)
 {
@@ -149,14 +160,10 @@ record(const Outcome *outcome)
 	};
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[4];
-	char	   *detail = outcome->detail;
 
-	detail = pnstrdup(detail, pg_mbcliplen(detail, strlen(detail),
-										   MAX_DETAIL));
-	og_incident_sanitise(detail);
 	values[0] = Int64GetDatum(job.action);
 	values[1] = CStringGetTextDatum(outcome->result);
-	values[2] = CStringGetTextDatum(detail);
+	values[2] = CStringGetTextDatum(presentable(outcome->detail));
 	values[3] = CStringGetTextDatum(psprintf("{%s}", outcome->proof.data));
 	og_query_run(&plan, 4, types, values, NULL);
 }
@@ -492,7 +499,8 @@ close_incident(const char *resolution)
 
 	values[0] = Int64GetDatum(job.incident);
 	values[1] = CStringGetTextDatum(psprintf("%s by handler of %s",
-											 resolution, job.kind));
+											 presentable(resolution),
+											 job.kind));
 	og_query_run(&plan, 2, types, values, NULL);
 	if (SPI_processed > 0)
 		og_event_add("resolved", 0);

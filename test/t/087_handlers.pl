@@ -118,7 +118,7 @@ like(state($id), qr/^cleared/, 'the worker says so itself');
 for my $case (
 	[ 'array', q{'[1]'}, qr/not a JSON object/ ],
 	[ 'scalar', q{'true'}, qr/not a JSON object/ ],
-	[ 'word', q{'{"resolved": "yes"}'}, qr/"resolved" that is not a boolean/ ],
+	[ 'yes', q{'{"resolved": "yes"}'}, qr/"resolved" that is not a boolean/ ],
 	[ 'big', q{jsonb_build_object('x', repeat('x', 100000000))},
 		qr/100000\d+ bytes, more than 65536/ ],
 	[ 'deep', q{shop.handle_deep(incident)}, qr/^failed: 54001: stack depth/ ],
@@ -170,10 +170,67 @@ is(sql(qq{SELECT count(*) FROM order_guard.actions WHERE result = 'queued'
 cmp_ok(sql('SELECT tick_ms FROM order_guard.stat_worker'), '<', 300,
 	'so nobody waits for it');
 
+# One that takes its time keeps others waiting for a tick only so long.
+$id = stuck('slow', q{BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END});
+sql(q{INSERT INTO shop.slow SELECT i, 'PAYING' FROM generate_series(2, 5) i});
+tick();
+sql(q{SET ROLE shop; SELECT order_guard.resolve_all('stalled', 'handler',
+	'shop.slow', dry_run => false)});
+my $done = q{SELECT count(*) FROM order_guard.action WHERE result = 'done'
+	AND detail = 'has run' AND incident IN (SELECT id FROM
+	order_guard.incident WHERE relation = 'shop.slow'::regclass)};
+tick();
+is(sql($done), 3, 'a second of it in one tick');
+tick();
+is(sql($done), 5, 'the rest in the next');
+
+# Another server that hangs in its COMMIT.
+sql(q{CREATE EXTENSION postgres_fdw;
+	CREATE TABLE remote (id int);
+	GRANT ALL ON remote TO shop;
+	CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_sleep(1000); RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON remote
+		DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hang()});
+sql(sprintf q{CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw
+	OPTIONS (host '%s', port '%s', dbname 'postgres');
+	GRANT USAGE ON FOREIGN SERVER loop TO shop;
+	ALTER ROLE shop LOGIN;
+	CREATE USER MAPPING FOR shop SERVER loop
+		OPTIONS (user 'shop', password_required 'false');
+	SET ROLE shop;
+	CREATE FOREIGN TABLE shop.remote (id int) SERVER loop
+		OPTIONS (schema_name 'public', table_name 'remote')},
+	$node->host, $node->port);
+$id = stuck('distant', q{BEGIN INSERT INTO shop.remote VALUES (1);
+	UPDATE shop.distant SET status = 'PAID';
+	RETURN '{"resolved": true}'; END});
+like(ask_and_tick($id), qr/^failed: 57014/, 'is not waited for');
+is(sql('SELECT status FROM shop.distant'), 'PAYING', 'nothing is done');
+is(state($id), 'open', 'and nothing ends');
+
+# A transaction that is open is not ended by what a handler says of it.
+my $person = session($node);
+$id = stuck('word', q{BEGIN
+	RETURN jsonb_build_object('resolved', true, 'note', E'a\nb'); END});
+sql(q{SET ROLE shop; SELECT order_guard.watch('shop.word', NULL,
+	options => '{"handlers": {"reported": "shop.handle_word",
+		"uncommitted": "shop.handle_word"}}')});
+$person->query('SET order_guard.open_threshold = 0; BEGIN');
+$person->query(q{INSERT INTO shop.word VALUES (2, 'PAYING')});
+ok(scan_until($node, q{SELECT count(*) = 1 FROM order_guard.incident
+	WHERE kind = 'uncommitted'}), 'it is open');
+like(ask_and_tick(sql(q{SELECT id FROM order_guard.incident
+	WHERE kind = 'uncommitted'})),
+	qr/^refused: it says resolved, but uncommitted goes away/, 'still');
+$person->query('ROLLBACK');
+sql(qq{UPDATE order_guard.incident SET kind = 'reported' WHERE id = $id});
+is(ask_and_tick($id), 'done: a b', 'of what cannot be looked at');
+is(state($id), 'resolved: a b by handler of reported', 'it is believed');
+
 # Somebody holds the order, or the incident: later.
 $id = stuck('locked', q{BEGIN UPDATE shop.locked SET status = 'PAID';
 	RETURN '{"resolved": true}'; END});
-my $person = session($node);
 $person->query('BEGIN; SELECT FROM shop.locked FOR UPDATE');
 like(ask_and_tick($id), qr/^queued/, 'the order is locked');
 $person->query('COMMIT; BEGIN');
