@@ -195,6 +195,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	-- a setting of the server, not of a session
 	retention interval := current_setting('order_guard.action_retention', true);
+	ends constant text[] := '{result,detail,proof,started_at,done_at}';
 BEGIN
 	IF TG_OP = 'DELETE' THEN
 		IF retention > interval '0' AND old.result <> 'queued'
@@ -202,10 +203,12 @@ BEGIN
 			RETURN old;
 		END IF;
 	ELSIF TG_OP = 'UPDATE' THEN
-		IF old.result = 'queued' AND new.done_at IS NOT NULL
-			AND new.result IN ('done', 'moved_on', 'refused')
-			AND to_jsonb(new) - '{result,detail,proof,done_at}'::text[]
-				= to_jsonb(old) - '{result,detail,proof,done_at}'::text[] THEN
+		-- its end; until then that it was begun
+		IF old.result = 'queued' AND (new.result = 'queued'
+				AND to_jsonb(new) - 'started_at' = to_jsonb(old) - 'started_at'
+			OR new.result IN ('done', 'moved_on', 'refused', 'failed')
+				AND new.done_at IS NOT NULL
+				AND to_jsonb(new) - ends = to_jsonb(old) - ends) THEN
 			RETURN new;
 		END IF;
 	END IF;

@@ -110,9 +110,9 @@ extern void og_proof_expect(OgAnswer *answer, const char *name,
 extern void og_proof_find(OgAnswer *answer, const char *name,
 						  const char *value);
 extern char *og_proof_text(const OgAnswer *answer);
-extern void og_action_run_as_owner(const char *sql, int nargs,
-								   const Oid *types, Datum *args,
-								   const char *nulls);
+extern void og_action_sql(const char *sql, int nargs,
+						  const Oid *types, Datum *args,
+						  const char *nulls);
 extern const char *og_action_who(const OgRequest *request);
 extern void og_action_row(const OgCase *c, const OgRequest *request,
 						  const OgAnswer *answer, OgActionRow *row);
