@@ -21,56 +21,22 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "handler.h"
 #include "handler_private.h"
 #include "incident_private.h"
+#include "owner.h"
 #include "query.h"
-#include "verify.h"
 
 #define TICK_BUDGET	1000		/* ms */
-#define REST		60000		/* ms, after a handler took too long */
 #define SHORT_REST	1000		/* ms, after something was locked */
 #define DOUBLINGS	6
 #define MAX_DETAIL	1000		/* bytes */
-
-/* What was taken. */
-typedef struct Job
-{
-	int64		action;
-	int64		incident;
-	int			watch;
-	char		kind[NAMEDATALEN];
-	bool		late;			/* it has waited long enough for locks */
-} Job;
-
-/* The incident and its handler. */
-typedef struct Case
-{
-	char	   *state;
-	char	   *status;			/* or NULL, as all below */
-	char	   *key;
-	char	   *name;			/* of the handler */
-	int			limit;			/* ms */
-	Oid			function;
-	char	   *problem;
-} Case;
-
-typedef struct Outcome
-{
-	const char *result;			/* NULL: to be tried again */
-	char	   *detail;
-	char	   *resolution;		/* not NULL: the incident ends */
-	StringInfoData proof;		/* members of a JSON object */
-} Outcome;
 
 /* Handlers that rest, by watch and kind. */
 typedef struct Rest
@@ -82,45 +48,46 @@ typedef struct Rest
 } Rest;
 
 static Rest resting[64];
-static Job	job;
+static OgHandlerJob job;
 static TimestampTz enough;
 
 static Rest *
-find_rest(void)
+find_rest(const OgHandlerJob *who)
 {
 	Rest	   *oldest = &resting[0];
 
 	for (int i = 0; i < lengthof(resting); i++)
 	{
-		if (resting[i].watch == job.watch &&
-			strcmp(resting[i].kind, job.kind) == 0)
+		if (resting[i].watch == who->watch &&
+			strcmp(resting[i].kind, who->kind) == 0)
 			return &resting[i];
 		if (resting[i].until < oldest->until)
 			oldest = &resting[i];
 	}
-	oldest->watch = job.watch;
-	strlcpy(oldest->kind, job.kind, NAMEDATALEN);
+	oldest->watch = who->watch;
+	strlcpy(oldest->kind, who->kind, NAMEDATALEN);
 	oldest->times = 0;
 	return oldest;
 }
 
-static void
-let_rest(int ms)
+/* See handler_private.h. */
+void
+og_handler_let_rest(const OgHandlerJob *who, int ms)
 {
-	Rest	   *rest = find_rest();
+	Rest	   *rest = find_rest(who);
 
 	rest->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 											  (int64) ms << rest->times);
 	rest->times = Min(rest->times + 1, DOUBLINGS);
 }
 
-/* It came to its end. */
-static void
-end_rest(void)
+/* See handler_private.h. */
+void
+og_handler_end_rest(const OgHandlerJob *who)
 {
 	for (int i = 0; i < lengthof(resting); i++)
-		if (resting[i].watch == job.watch &&
-			strcmp(resting[i].kind, job.kind) == 0)
+		if (resting[i].watch == who->watch &&
+			strcmp(resting[i].kind, who->kind) == 0)
 			memset(&resting[i], 0, sizeof(Rest));
 }
 
@@ -152,7 +119,7 @@ presentable(const char *text)
 }
 
 static void
-record(const Outcome *outcome)
+record(const OgHandlerOutcome *outcome)
 {
 	static OgPlan plan = {
 		"UPDATE order_guard.action SET result = $2, detail = $3, "
@@ -168,29 +135,8 @@ record(const Outcome *outcome)
 	og_query_run(&plan, 4, types, values, NULL);
 }
 
-/* Another member of the proof; value is JSON. */
 static void
-prove(Outcome *outcome, const char *name, const char *value)
-{
-	appendStringInfo(&outcome->proof, "%s\"%s\": %s",
-					 outcome->proof.len > 0 ? ", " : "", name, value);
-}
-
-static void
-prove_text(Outcome *outcome, const char *name, const char *text)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	if (text)
-		escape_json(&json, text);
-	else
-		appendStringInfoString(&json, "null");
-	prove(outcome, name, json.data);
-}
-
-static void
-begin_outcome(Outcome *outcome)
+begin_outcome(OgHandlerOutcome *outcome)
 {
 	memset(outcome, 0, sizeof(*outcome));
 	initStringInfo(&outcome->proof);
@@ -199,7 +145,7 @@ begin_outcome(Outcome *outcome)
 static void
 fail_lost_job(void)
 {
-	Outcome		outcome;
+	OgHandlerOutcome outcome;
 
 	begin_outcome(&outcome);
 	outcome.result = "failed";
@@ -285,206 +231,6 @@ og_handler_take(void)
 	return true;
 }
 
-/*
- * Locks and reads the incident.  If it is locked result stays NULL.
- */
-static bool
-open_case(Case *c, Outcome *outcome)
-{
-	static OgPlan plan = {
-		"SELECT i.state, i.status, i.key, w.options -> 'handlers' ->> i.kind, "
-		"coalesce((extract(epoch FROM (w.options ->> 'handler_timeout')"
-		"::interval) * 1000)::integer, 5000), f.function, f.problem "
-		"FROM order_guard.incident i "
-		"LEFT JOIN order_guard.watch w ON w.id = i.watch "
-		"LEFT JOIN LATERAL order_guard._find_handler(w.relation, "
-		"w.options -> 'handlers' ->> i.kind) f ON true "
-		"WHERE i.id = $1 FOR UPDATE OF i SKIP LOCKED", NULL
-	};
-	static OgPlan exists_plan = {
-		"SELECT FROM order_guard.incident WHERE id = $1", NULL
-	};
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(job.incident)};
-
-	og_query_run(&plan, 1, types, values, NULL);
-	if (SPI_processed == 0)
-	{
-		og_query_run(&exists_plan, 1, types, values, NULL);
-		if (SPI_processed == 0)
-			outcome->result = "moved_on";
-		outcome->detail = pstrdup(outcome->result ? "the incident is gone" :
-								  "somebody holds the incident");
-		return false;
-	}
-	c->state = og_query_text(0, 0);
-	c->status = og_query_text(0, 1);
-	c->key = og_query_text(0, 2);
-	c->name = og_query_text(0, 3);
-	c->limit = DatumGetInt32(og_query_datum(0, 4));
-	c->function = og_query_null(0, 5) ? InvalidOid :
-		DatumGetObjectId(og_query_datum(0, 5));
-	c->problem = og_query_text(0, 6);
-	return true;
-}
-
-static void
-conclude(Outcome *outcome, const char *result, char *detail)
-{
-	outcome->result = result;
-	outcome->detail = detail;
-}
-
-/*
- * Did the order leave its status?  Read with a snapshot that sees what the
- * handler did.
- */
-static bool
-has_moved(OgWatch *watch, const Case *c, Outcome *outcome)
-{
-	OgPresent  *present;
-	OgOwnerResult read;
-
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	read = og_verify_keys(watch, list_make1(c->key), &present);
-	PopActiveSnapshot();
-	prove_text(outcome, "expected", c->status);
-	if (read != OG_OWNER_DONE || present->poisoned)
-		outcome->detail = pstrdup("it says resolved, but the order cannot "
-								  "be read");
-	else if (!present->found)
-		outcome->detail = pstrdup("it says resolved, but the order is gone");
-	else
-	{
-		prove_text(outcome, "found", present->status);
-		if (present->status == NULL || strcmp(present->status, c->status) != 0)
-			return true;
-		outcome->detail = psprintf("it says resolved, but the order is still "
-								   "%s", c->status);
-	}
-	outcome->result = "refused";
-	return false;
-}
-
-/*
- * A handler's word ends an incident, but for what can be looked at: an order
- * that is stuck must have moved, a transaction that is open must have ended.
- */
-static bool
-may_end(OgWatch *watch, const Case *c, Outcome *outcome)
-{
-	static const char *const other[] = {
-		"uncommitted", "prepared", "coverage", "storm"
-	};
-
-	for (int i = 0; i < lengthof(other); i++)
-	{
-		if (strcmp(job.kind, other[i]) != 0)
-			continue;
-		conclude(outcome, "refused", psprintf("it says resolved, but %s "
-											  "goes away by itself only",
-											  job.kind));
-		return false;
-	}
-	if (c->key == NULL || c->status == NULL ||
-		(strcmp(job.kind, "stalled") != 0 &&
-		 strcmp(job.kind, "vanished") != 0))
-		return true;
-	return has_moved(watch, c, outcome);
-}
-
-static void
-judge(OgWatch *watch, const Case *c, const OgHandlerCall *call,
-	  Outcome *outcome)
-{
-	end_rest();
-	prove(outcome, "returned", call->returned ? call->returned : "null");
-	if (call->resolved && !may_end(watch, c, outcome))
-		return;
-	conclude(outcome, "done", call->note ? call->note :
-			 pstrdup(call->resolved ? "resolved" : "has run"));
-	if (call->resolved)
-		outcome->resolution = outcome->detail;
-}
-
-/*
- * What went wrong: what is locked is tried again for a while.
- */
-static void
-explain_error(const Case *c, OgOwnerResult result, const ErrorData *error,
-			  Outcome *outcome)
-{
-	if (error == NULL && result == OG_OWNER_FAILED)
-		conclude(outcome, "refused", pstrdup("the table is gone"));
-	else if (error && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-	{
-		let_rest(REST);
-		conclude(outcome, "failed", psprintf("took longer than %d ms",
-											 c->limit));
-	}
-	else if (error && result == OG_OWNER_FAILED &&
-			 ERRCODE_TO_CATEGORY(error->sqlerrcode) !=
-			 ERRCODE_TRANSACTION_ROLLBACK)
-	{
-		end_rest();
-		conclude(outcome, "failed",
-				 psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-						  error->message));
-	}
-	else
-		outcome->detail = error ? error->message :
-			pstrdup("the table is locked");
-	if (error)
-		prove_text(outcome, "sqlstate", unpack_sql_state(error->sqlerrcode));
-}
-
-static void
-run(OgWatch *watch, const Case *c, Outcome *outcome)
-{
-	OgHandlerCall call = {c->function, job.incident};
-	TimestampTz start = GetCurrentTimestamp();
-	OgOwnerResult result;
-	ErrorData  *error;
-
-	call.context = CurrentMemoryContext;
-	prove_text(outcome, "handler", c->name);
-	result = og_owner_call(watch, c->limit, og_handler_invoke, &call, &error);
-	prove(outcome, "ms", psprintf("%ld", TimestampDifferenceMilliseconds
-								  (start, GetCurrentTimestamp())));
-	if (result == OG_OWNER_DONE)
-		judge(watch, c, &call, outcome);
-	else
-		explain_error(c, result, error, outcome);
-}
-
-static void
-try_case(Outcome *outcome)
-{
-	Case		c = {0};
-	OgWatch    *watch;
-
-	if (!open_case(&c, outcome))
-		return;
-	watch = og_watch_find(job.watch);
-	if (strcmp(c.state, "open") != 0)
-		conclude(outcome, "moved_on",
-				 psprintf("the incident is %s already", c.state));
-	else if (watch == NULL || !OidIsValid(watch->relation))
-		conclude(outcome, "refused",
-				 pstrdup("the table is not watched any more"));
-	else if (c.name == NULL)
-		conclude(outcome, "refused",
-				 psprintf("there is no handler of %s any more", job.kind));
-	else if (c.problem)
-	{
-		conclude(outcome, "failed", c.problem);
-		og_handler_check(watch);
-	}
-	else
-		run(watch, &c, outcome);
-}
-
 static void
 close_incident(const char *resolution)
 {
@@ -510,13 +256,13 @@ close_incident(const char *resolution)
  * Writes down what came of it.
  */
 static void
-finish_job(Outcome *outcome)
+finish_job(OgHandlerOutcome *outcome)
 {
 	if (outcome->result == NULL && job.late)
 		outcome->result = "failed";
 	if (outcome->result == NULL)
 	{
-		let_rest(SHORT_REST);
+		og_handler_let_rest(&job, SHORT_REST);
 		note_start(false);
 		return;
 	}
@@ -532,10 +278,10 @@ finish_job(Outcome *outcome)
 void
 og_handler_call(void)
 {
-	Outcome		outcome;
+	OgHandlerOutcome outcome;
 
 	begin_outcome(&outcome);
-	try_case(&outcome);
+	og_handler_try(&job, &outcome);
 	finish_job(&outcome);
 }
 
@@ -546,14 +292,15 @@ og_handler_call(void)
 void
 og_handler_lost(const ErrorData *error)
 {
-	Outcome		outcome;
+	OgHandlerOutcome outcome;
 
 	begin_outcome(&outcome);
-	let_rest(SHORT_REST);
-	prove_text(&outcome, "sqlstate", unpack_sql_state(error->sqlerrcode));
-	conclude(&outcome, "failed",
-			 psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-					  error->message));
+	og_handler_let_rest(&job, SHORT_REST);
+	og_handler_prove(&outcome, "sqlstate",
+					 unpack_sql_state(error->sqlerrcode));
+	outcome.result = "failed";
+	outcome.detail = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
+							  error->message);
 	record(&outcome);
 }
 

@@ -98,9 +98,10 @@ is(state($id), 'resolved: the gateway has it by handler of stalled',
 	'the incident ends');
 is(sql('SELECT status FROM shop.good'), 'PAID', 'with the order');
 is(sql(qq{SELECT proof - 'ms' FROM order_guard.actions WHERE incident = $id
-	AND result = 'done'}), '{"found": "PAID", "handler": "shop.handle_good", '
-	  . '"expected": "PAYING", "returned": {"ref": 17, "note": "the gateway '
-	  . 'has it", "resolved": true}}', 'and its proof');
+	AND result = 'done'}), '{"lock": "row of the incident", "found": {"status": '
+	  . '"PAID"}, "handler": "shop.handle_good", "expected": {"status": '
+	  . '"PAYING"}, "returned": {"ref": 17, "note": "the gateway has it", '
+	  . '"resolved": true}}', 'and its proof');
 
 # It is not believed.
 $id = stuck('liar', q{BEGIN RETURN '{"resolved": true}'; END});
