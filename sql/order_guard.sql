@@ -178,14 +178,16 @@ CREATE TABLE order_guard.action (
 	action		text NOT NULL,
 	by			text NOT NULL,
 	at			timestamptz NOT NULL DEFAULT clock_timestamp(),
-	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do
+	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do,
+										-- failed: an error of a handler
 	detail		text,
 	note		text,
 	args		jsonb NOT NULL DEFAULT '{}',
 	done_at		timestamptz,
 	login		text,					-- who was connected; NULL: the worker
 	role		text,					-- as whom
-	proof		jsonb					-- expected, found, lock
+	proof		jsonb,					-- expected, found, lock
+	started_at	timestamptz				-- of a handler: it was called
 );
 CREATE INDEX action_incident ON order_guard.action (incident);
 CREATE INDEX action_queued ON order_guard.action (id) WHERE result = 'queued';
@@ -197,6 +199,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	-- a setting of the server, not of a session
 	retention interval := current_setting('order_guard.action_retention', true);
+	ends constant text[] := '{result,detail,proof,started_at,done_at}';
 BEGIN
 	IF TG_OP = 'DELETE' THEN
 		IF retention > interval '0' AND old.result <> 'queued'
@@ -204,10 +207,12 @@ BEGIN
 			RETURN old;
 		END IF;
 	ELSIF TG_OP = 'UPDATE' THEN
-		IF old.result = 'queued' AND new.done_at IS NOT NULL
-			AND new.result IN ('done', 'moved_on', 'refused')
-			AND to_jsonb(new) - '{result,detail,proof,done_at}'::text[]
-				= to_jsonb(old) - '{result,detail,proof,done_at}'::text[] THEN
+		-- its end; until then that it was begun
+		IF old.result = 'queued' AND (new.result = 'queued'
+				AND to_jsonb(new) - 'started_at' = to_jsonb(old) - 'started_at'
+			OR new.result IN ('done', 'moved_on', 'refused', 'failed')
+				AND new.done_at IS NOT NULL
+				AND to_jsonb(new) - ends = to_jsonb(old) - ends) THEN
 			RETURN new;
 		END IF;
 	END IF;
@@ -1920,6 +1925,97 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION order_guard._is_handler_timeout(value jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN jsonb_typeof(value) = 'string'
+		AND (value #>> '{}')::interval BETWEEN '10 ms' AND '1 min';
+EXCEPTION WHEN data_exception THEN
+	RETURN false;
+END
+$$;
+
+/*
+ * The function of a handler, or what is wrong with it.  It runs as the
+ * table's owner.  Whoever owns it may replace it, so it must be his, or a
+ * superuser's; and SECURITY DEFINER would make it run as somebody else.
+ */
+CREATE FUNCTION order_guard._find_handler(relation oid, handler text,
+	OUT function oid, OUT problem text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text[];
+	owner oid := (SELECT c.relowner FROM pg_class c
+		WHERE c.oid = _find_handler.relation);
+	p record;
+BEGIN
+	IF handler IS NULL OR owner IS NULL THEN
+		RETURN;
+	END IF;
+	BEGIN
+		name := parse_ident(handler);
+	EXCEPTION WHEN invalid_parameter_value THEN
+		NULL;
+	END;
+	IF cardinality(name) IS DISTINCT FROM 2 THEN
+		problem := format('"%s" is not a name like schema.function', handler);
+		RETURN;
+	END IF;
+	SELECT f.oid, f.prokind, f.proretset, f.prorettype, f.prosecdef,
+		f.proowner, r.rolsuper INTO p
+	FROM pg_proc f
+	JOIN pg_namespace n ON n.oid = f.pronamespace
+	LEFT JOIN pg_roles r ON r.oid = f.proowner
+	WHERE n.nspname = name[1] AND f.proname = name[2] AND f.pronargs = 1
+		AND f.proargtypes[0] = 'bigint'::regtype;
+	problem := CASE
+		WHEN NOT FOUND THEN format('there is no function %s(bigint)', handler)
+		WHEN p.prokind <> 'f' THEN format('%s is not a function', handler)
+		WHEN p.proretset OR p.prorettype <> 'jsonb'::regtype
+		THEN format('%s does not return jsonb', handler)
+		WHEN p.proowner <> owner AND p.rolsuper IS NOT TRUE
+		THEN format('%s does not belong to the owner of the table', handler)
+		WHEN p.proowner <> owner AND p.prosecdef
+		THEN format('%s is SECURITY DEFINER of another role', handler)
+		WHEN NOT has_function_privilege(owner, p.oid, 'EXECUTE')
+		THEN format('the owner of the table may not execute %s', handler)
+		END;
+	IF problem IS NULL THEN
+		function := p.oid;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_handlers(w order_guard.watch)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	kinds constant text[] := '{stalled,uncommitted,prepared,vanished,'
+		'unacknowledged,deleted,coverage,storm,mismatch,duplicate,'
+		'missing_step,invalid,illegal_transition,channel,rate,reported}';
+	h record;
+BEGIN
+	FOR h IN SELECT e.key AS kind, e.value,
+			CASE WHEN e.key <> ALL (kinds)
+				THEN format('there is no kind of incident "%s"', e.key)
+				WHEN jsonb_typeof(e.value) <> 'string'
+				THEN format('%s is not the name of a function', e.value)
+				ELSE f.problem END AS problem
+		FROM jsonb_each(w.options -> 'handlers') e
+		CROSS JOIN LATERAL order_guard._find_handler(w.relation,
+			e.value #>> '{}') f
+	LOOP
+		IF h.problem IS NOT NULL THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = 'option handlers: ' || h.problem,
+				HINT = 'A handler is a function (incident bigint) RETURNS'
+				' jsonb of the owner of the table.';
+		END IF;
+	END LOOP;
+END
+$$;
+
 CREATE FUNCTION order_guard._check_options(options jsonb)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -1927,7 +2023,8 @@ DECLARE
 	known constant text := 'Options are: refused (true, false), vanished'
 		' ("each", "group", "off"), error_text (true, false), mask_key'
 		' (true, false), settle (true, false), token ("setting"), reuse'
-		' ("refuse", "incident").';
+		' ("refuse", "incident"), handlers ({KIND: "schema.function"}),'
+		' handler_timeout ("5 s").';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
@@ -1936,7 +2033,7 @@ BEGIN
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
 		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
-			'settle', 'token', 'reuse')
+			'settle', 'token', 'reuse', 'handlers', 'handler_timeout')
 		THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
@@ -1944,6 +2041,9 @@ BEGIN
 			THEN o.value IN ('"each"', '"group"', '"off"')
 			WHEN o.key = 'token' THEN o.value = '"setting"'
 			WHEN o.key = 'reuse' THEN o.value IN ('"refuse"', '"incident"')
+			WHEN o.key = 'handlers' THEN jsonb_typeof(o.value) = 'object'
+			WHEN o.key = 'handler_timeout'
+			THEN order_guard._is_handler_timeout(o.value)
 			ELSE jsonb_typeof(o.value) = 'boolean' END)
 		THEN
 			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
@@ -2025,6 +2125,7 @@ BEGIN
 	PERFORM order_guard._check_deadlines(w.deadlines, w.terminal);
 	PERFORM order_guard._check_options(w.options);
 	PERFORM order_guard._check_guard(w);
+	PERFORM order_guard._check_handlers(w);
 END
 $$;
 
@@ -2952,8 +3053,8 @@ CREATE FUNCTION order_guard.resolve(incident bigint, action text,
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_resolve';
 COMMENT ON FUNCTION order_guard.resolve(bigint, text, text, jsonb) IS
 'Acts on an open incident: close, move (args {"to": status}), cancel_query, '
-'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}). '
-'{"dry_run": true} only tells. For the owner of its table.';
+'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}), '
+'handler. {"dry_run": true} only tells. For the owner of its table.';
 
 CREATE FUNCTION order_guard.resolve_all(kind text, action text,
 		relation regclass DEFAULT NULL, note text DEFAULT NULL,
@@ -3636,6 +3737,12 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._sampled_values, order_guard._status_values,
 	order_guard._likely_status, order_guard._likely_column,
 	order_guard._suggestion, order_guard.suggest
+	TO PUBLIC;
+
+-- handlers: part of watch(), and read catalogs only
+GRANT EXECUTE ON FUNCTION order_guard._is_handler_timeout(jsonb),
+	order_guard._find_handler(oid, text),
+	order_guard._check_handlers(order_guard.watch)
 	TO PUBLIC;
 
 -- these show what the reader may SELECT anyway

@@ -54,7 +54,7 @@ og_action_read_case(int64 id, const char *lock, OgCase *c)
 				   "i.evidence ->> 'xid', i.evidence ->> 'owner', "
 				   "i.evidence ->> 'database' "
 				   "FROM order_guard.incident i WHERE i.id = $1%s", lock);
-	og_action_run_as_owner(sql, 1, types, &arg, NULL);
+	og_action_sql(sql, 1, types, &arg, NULL);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -134,7 +134,9 @@ record_action(const OgCase *c, const OgRequest *request,
 	OgActionRow row;
 
 	og_action_row(c, request, answer, &row);
-	if (strcmp(answer->result, "queued") == 0 && !request->unattended)
+	if (strcmp(answer->result, "queued") == 0 && !request->unattended &&
+		(og_action_is_signal(request->action) ||
+		 og_action_is_prepared(request->action)))
 		return og_action_submit(&row);
 	return og_action_insert(&row);
 }
@@ -148,9 +150,9 @@ close_case(const OgCase *c, const OgRequest *request, const char *resolution)
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(psprintf("%s by %s", resolution,
 										   og_action_who(request)));
-	og_action_run_as_owner("UPDATE order_guard.incident SET state = 'resolved', "
-				 "closed_at = clock_timestamp(), resolution = $2 "
-				 "WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident SET state = 'resolved', "
+				  "closed_at = clock_timestamp(), resolution = $2 "
+				  "WHERE id = $1", 2, types, args, NULL);
 	og_incident_notify("resolved", c->id, c->kind, c->relation_name, c->key);
 }
 
@@ -196,6 +198,8 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		close_by_hand(request, answer);
 	else if (strcmp(request->action, "move") == 0)
 		og_action_move(&c, request, answer);
+	else if (strcmp(request->action, "handler") == 0)
+		og_action_handler(&c, request, answer);
 	else if (og_action_is_prepared(request->action))
 		og_action_prepared(&c, request, answer);
 	else
@@ -319,10 +323,10 @@ find_cases(const char *kind, Oid relation, int max, int *n)
 	int64	   *ids;
 
 	*n = 0;
-	og_action_run_as_owner("SELECT i.id, i.relation FROM order_guard.incident i "
-				 "WHERE i.state = 'open' AND i.kind = $1 "
-				 "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
-				 2, types, args, NULL);
+	og_action_sql("SELECT i.id, i.relation FROM order_guard.incident i "
+				  "WHERE i.state = 'open' AND i.kind = $1 "
+				  "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
+				  2, types, args, NULL);
 	ids = palloc(Min(max, Max(SPI_processed, 1)) * sizeof(int64));
 	for (uint64 i = 0; i < SPI_processed && *n < max; i++)
 	{
@@ -388,8 +392,8 @@ og_action_check_kind(Datum kind)
 		appendStringInfo(&kinds, "%s%s", i > 0 ? ", " : "", known[i]);
 	}
 	SPI_connect();
-	og_action_run_as_owner("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
-				 1, types, &kind, NULL);
+	og_action_sql("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
+				  1, types, &kind, NULL);
 	found = SPI_processed > 0;
 	SPI_finish();
 	if (!found)
@@ -442,9 +446,9 @@ og_acknowledge(PG_FUNCTION_ARGS)
 	open_case(PG_GETARG_INT64(0), true, &c);
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(og_rights_who());
-	og_action_run_as_owner("UPDATE order_guard.incident "
-				 "SET acknowledged_at = clock_timestamp(), "
-				 "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident "
+				  "SET acknowledged_at = clock_timestamp(), "
+				  "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
 	record_action(&c, &request, &answer);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -482,8 +486,8 @@ og_snooze(PG_FUNCTION_ARGS)
 						c.state)));
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = PG_GETARG_DATUM(1);
-	og_action_run_as_owner("UPDATE order_guard.incident SET snoozed_until = $2 "
-				 "WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident SET snoozed_until = $2 "
+				  "WHERE id = $1", 2, types, args, NULL);
 	answer.detail = psprintf("until %s", timestamptz_to_str(until));
 	record_action(&c, &request, &answer);
 	SPI_finish();

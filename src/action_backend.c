@@ -58,14 +58,13 @@ find_session(const OgCase *c, OgAnswer *answer)
 	char	   *backend_start = NULL;
 	char	   *xact_start = NULL;
 
-	og_action_run_as_owner("SELECT pg_stat_clear_snapshot()", 0, NULL, NULL,
-						   NULL);
-	og_action_run_as_owner("SELECT s.backend_start = $2::timestamptz "
-						   "AND s.xact_start = $3::timestamptz, s.usesysid, "
-						   "to_json(s.backend_start) #>> '{}', "
-						   "to_json(s.xact_start) #>> '{}' "
-						   "FROM pg_stat_get_activity($1::integer) s",
-						   3, types, args, NULL);
+	og_action_sql("SELECT pg_stat_clear_snapshot()", 0, NULL, NULL, NULL);
+	og_action_sql("SELECT s.backend_start = $2::timestamptz "
+				  "AND s.xact_start = $3::timestamptz, s.usesysid, "
+				  "to_json(s.backend_start) #>> '{}', "
+				  "to_json(s.xact_start) #>> '{}' "
+				  "FROM pg_stat_get_activity($1::integer) s",
+				  3, types, args, NULL);
 	if (SPI_processed > 0)
 	{
 		same = og_incident_column(0, 1);

@@ -14,8 +14,9 @@
  * record says what was done in this case, too.
  *
  * It is finished before its record is committed.  If the worker dies in
- * between, the next one finds the name gone and records what the transaction log says; an
- * id is never used again once it was prepared, not even after a crash.
+ * between, the next one finds the name gone and records what the transaction
+ * log says; an id is never used again once it was prepared, not even after a
+ * crash.
  */
 #include "postgres.h"
 
@@ -112,13 +113,13 @@ find_fate(const OgCase *c)
 	char	   *fate = NULL;
 
 	/* one from a copy of this database may be ahead of this server */
-	og_action_run_as_owner("SELECT CASE CASE WHEN x.xid < "
-						   "pg_snapshot_xmax(pg_current_snapshot()) "
-						   "THEN pg_xact_status(x.xid) END "
-						   "WHEN 'committed' THEN 'committed' "
-						   "WHEN 'aborted' THEN 'rolled back' END "
-						   "FROM (SELECT $1::xid8) x (xid)",
-						   1, types, args, NULL);
+	og_action_sql("SELECT CASE CASE WHEN x.xid < "
+				  "pg_snapshot_xmax(pg_current_snapshot()) "
+				  "THEN pg_xact_status(x.xid) END "
+				  "WHEN 'committed' THEN 'committed' "
+				  "WHEN 'aborted' THEN 'rolled back' END "
+				  "FROM (SELECT $1::xid8) x (xid)",
+				  1, types, args, NULL);
 	if (SPI_processed > 0)
 		fate = og_incident_column(0, 1);
 	SPI_freetuptable(SPI_tuptable);
@@ -172,12 +173,12 @@ og_action_verify(const OgCase *c, OgAnswer *answer)
 	bool		same = false;
 
 	expect(c, answer);
-	og_action_run_as_owner("SELECT p.transaction = ($2::xid8)::xid "
-						   "AND p.owner = $3 AND p.database = $4 "
-						   "AND p.database = current_database(), "
-						   "p.transaction, p.owner, p.database "
-						   "FROM pg_prepared_xacts p WHERE p.gid = $1",
-						   4, types, args, NULL);
+	og_action_sql("SELECT p.transaction = ($2::xid8)::xid "
+				  "AND p.owner = $3 AND p.database = $4 "
+				  "AND p.database = current_database(), "
+				  "p.transaction, p.owner, p.database "
+				  "FROM pg_prepared_xacts p WHERE p.gid = $1",
+				  4, types, args, NULL);
 	there = SPI_processed > 0;
 	if (there)
 	{

@@ -113,9 +113,9 @@ extern void og_proof_expect(OgAnswer *answer, const char *name,
 extern void og_proof_find(OgAnswer *answer, const char *name,
 						  const char *value);
 extern char *og_proof_text(const OgAnswer *answer);
-extern void og_action_run_as_owner(const char *sql, int nargs,
-								   const Oid *types, Datum *args,
-								   const char *nulls);
+extern void og_action_sql(const char *sql, int nargs,
+						  const Oid *types, Datum *args,
+						  const char *nulls);
 extern const char *og_action_who(const OgRequest *request);
 extern void og_action_row(const OgCase *c, const OgRequest *request,
 						  const OgAnswer *answer, OgActionRow *row);
@@ -134,6 +134,10 @@ extern void og_request_check(OgRequest *request);
 /* action_move.c: as the caller, SPI connected */
 extern void og_action_move(const OgCase *c, const OgRequest *request,
 						   OgAnswer *answer);
+
+/* action_handler.c: SPI connected */
+extern void og_action_handler(const OgCase *c, const OgRequest *request,
+							  OgAnswer *answer);
 
 /*
  * action_backend.c: cancel_query, terminate, doom.  First whether that may be

@@ -20,13 +20,13 @@
 #include "rights.h"
 
 /*
- * og_action_run_as_owner
+ * og_action_sql
  *		Runs a statement on order_guard's own tables as their owner.  nulls
  *		may be NULL.
  */
 void
-og_action_run_as_owner(const char *sql, int nargs, const Oid *types,
-					   Datum *args, const char *nulls)
+og_action_sql(const char *sql, int nargs, const Oid *types,
+			  Datum *args, const char *nulls)
 {
 	OgRights	saved;
 
@@ -150,13 +150,13 @@ og_action_insert(const OgActionRow *row)
 		nulls[i + 1] = texts[i] ? ' ' : 'n';
 		args[i + 1] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
 	}
-	og_action_run_as_owner("INSERT INTO order_guard.action (incident, action, "
-						   "by, login, role, result, detail, proof, note, "
-						   "args, done_at) VALUES ($1, $2, $3, $4, $5, $6, "
-						   "$7, $8::jsonb, $9, $10::jsonb, "
-						   "CASE WHEN $6 <> 'queued' "
-						   "THEN clock_timestamp() END) RETURNING id",
-						   lengthof(types), types, args, nulls);
+	og_action_sql("INSERT INTO order_guard.action (incident, action, "
+				  "by, login, role, result, detail, proof, note, "
+				  "args, done_at) VALUES ($1, $2, $3, $4, $5, $6, "
+				  "$7, $8::jsonb, $9, $10::jsonb, "
+				  "CASE WHEN $6 <> 'queued' "
+				  "THEN clock_timestamp() END) RETURNING id",
+				  lengthof(types), types, args, nulls);
 	id = strtoll(og_incident_column(0, 1), NULL, 10);
 	SPI_freetuptable(SPI_tuptable);
 	return id;

@@ -62,8 +62,9 @@ og_action_queued(void)
 {
 	static OgPlan plan = {
 		"SELECT a.id, coalesce(a.incident, 0), a.action "
-		"FROM order_guard.action a WHERE a.result = 'queued' ORDER BY a.id "
-		"LIMIT $1", NULL
+		"FROM order_guard.action a WHERE a.result = 'queued' "
+		"AND a.action IN ('cancel_query', 'doom', 'terminate', "
+		"'commit_prepared', 'rollback_prepared') ORDER BY a.id LIMIT $1", NULL
 	};
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(OG_ACTION_BATCH)};

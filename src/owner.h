@@ -50,6 +50,10 @@ extern OgOwnerResult og_owner_run(Oid relation, int limit_ms, bool writes,
 								  void (*run) (void *), void *arg,
 								  ErrorData **error);
 
+/* A limit for something else, such as a commit: error 57014. */
+extern void og_owner_begin_limit(int ms);
+extern void og_owner_end_limit(void);
+
 /* Within run(): another setting that ends with it. */
 extern void og_owner_pin(const char *name, const char *value);
 

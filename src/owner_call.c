@@ -183,17 +183,24 @@ find_owner(Oid relation, Oid *owner)
 	return true;
 }
 
-static void
-begin_limit(int ms)
+/*
+ * og_owner_begin_limit
+ *		From now on there are so many ms.  Not while another limit runs.
+ */
+void
+og_owner_begin_limit(int ms)
 {
 	Assert(deadline == 0);
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
 	enable_timeout_after(STATEMENT_TIMEOUT, ms);
 }
 
-/* Whatever the limit has asked for has been done, or came too late. */
-static void
-end_limit(void)
+/*
+ * og_owner_end_limit
+ *		What the limit has asked for has been done, or came too late.
+ */
+void
+og_owner_end_limit(void)
 {
 	deadline = 0;
 	disable_timeout(STATEMENT_TIMEOUT, false);
@@ -216,14 +223,14 @@ run_caught(Oid owner, int limit_ms, bool writes, void (*run) (void *),
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		begin_limit(limit_ms);
+		og_owner_begin_limit(limit_ms);
 		run_restricted(owner, writes, run, arg);
 		ReleaseCurrentSubTransaction();
-		end_limit();
+		og_owner_end_limit();
 	}
 	PG_CATCH();
 	{
-		end_limit();
+		og_owner_end_limit();
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();

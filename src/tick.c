@@ -25,6 +25,7 @@
 #include "detect.h"
 #include "drain.h"
 #include "fault.h"
+#include "handler.h"
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
@@ -39,6 +40,7 @@
 
 #define COVERAGE_INTERVAL	(10 * USECS_PER_SEC)
 #define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
+#define OWNER_COMMIT_MS	5000
 
 static MemoryContext tick_memory = NULL;
 static MemoryContext drain_memory = NULL;
@@ -310,6 +312,8 @@ steps(bool whole, OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
+		if (coverage && watch->handlers)
+			step(og_handler_check, watch, result);
 		if (swept || watch->failed)
 			step(og_detect_coverage, watch, result);
 		if (watch->error && watch->read && !watch->failed && !watch->busy)
@@ -321,7 +325,7 @@ steps(bool whole, OgTickResult *result)
 
 /*
  * One piece of the policies' work, perhaps in two transactions; an error is
- * noted and left behind.
+ * noted and left behind.  As for handlers, a commit may run code of others.
  */
 static bool
 try_policy(int n, OgTickResult *result)
@@ -333,12 +337,15 @@ try_policy(int n, OgTickResult *result)
 	PG_TRY();
 	{
 		more = og_policy_act(n);
+		og_owner_begin_limit(OWNER_COMMIT_MS);
 		finish(result);
+		og_owner_end_limit();
 	}
 	PG_CATCH();
 	{
 		ErrorData  *edata;
 
+		og_owner_end_limit();
 		MemoryContextSwitchTo(tick_memory);
 		edata = CopyErrorData();
 		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
@@ -477,6 +484,60 @@ retain(OgTickResult *result)
 }
 
 /*
+ * Runs one handler; that its work could not be committed is its result.  A
+ * commit may run code of others still, on another server.
+ */
+static void
+run_handler(OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		og_handler_call();
+		og_owner_begin_limit(OWNER_COMMIT_MS);
+		finish(result);
+		og_owner_end_limit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		og_owner_end_limit();
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_handler_lost(edata);
+		finish(result);
+	}
+	PG_END_TRY();
+}
+
+/* Handlers that are asked for, while there is time for them in this tick. */
+static void
+run_handlers(OgTickResult *result)
+{
+	bool		taken;
+
+	og_handler_begin_tick();
+	do
+	{
+		begin();
+		MemoryContextSwitchTo(tick_memory);
+		taken = og_handler_take();
+		finish(result);
+		if (taken)
+			run_handler(result);
+		(void) og_settle_serve();
+		og_action_serve();
+	} while (taken);
+}
+
+/*
  * After a time without capture everything has to be read anew.  That is noted
  * at once, since the server may be started again before it is switched on.
  */
@@ -516,6 +577,7 @@ og_tick_run(bool whole, OgTickResult *result)
 	finish(result);
 	run_policies(result);
 	carry_out(result);
+	run_handlers(result);
 	for_policies(og_policy_collect, result);
 	retain(result);
 	result->tracked = og_tracker_count();

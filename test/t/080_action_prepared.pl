@@ -17,9 +17,8 @@ sub sql
 	return $node->safe_psql('postgres', $_[0]);
 }
 
-$node->safe_psql('postgres', q{CREATE ROLE keeper LOGIN; CREATE ROLE clerk LOGIN;
-	ALTER TABLE orders OWNER TO keeper; GRANT keeper TO clerk;
-	CREATE ROLE shop LOGIN; GRANT ALL ON orders TO shop});
+sql(q{CREATE ROLE keeper LOGIN; CREATE ROLE clerk LOGIN;
+	ALTER TABLE orders OWNER TO keeper; GRANT keeper TO clerk});
 
 sub prepare
 {

@@ -140,6 +140,31 @@ is( sql("SELECT string_agg(action || ' ' || result, ', ' ORDER BY id)
 $session->query('COMMIT');
 is(orders(), '2 3 8 10 11', 'and commits');
 
+# A backend that is gone, and its pid is another's: as if the kernel had given
+# it to a session that works on an order, too.
+$session = session($node);
+$session->query(q{BEGIN; INSERT INTO orders VALUES (20, 'SUBMITTED')});
+$incident = incident($session);
+is(resolve($incident, $_), 'queued', "$_ is queued")
+  for qw(doom cancel_query terminate);
+$session->quit;
+$node->poll_query_until('postgres', "SELECT count(*) = 0
+	FROM pg_stat_activity WHERE pid = $session->{pid}") or die 'stays';
+$session = session($node);
+$session->query(q{BEGIN; INSERT INTO orders VALUES (21, 'SUBMITTED')});
+sql("UPDATE order_guard.incident SET evidence = jsonb_set(evidence, '{pid}',
+	'$session->{pid}') WHERE id = $incident");
+scan($node);
+is( sql("SELECT string_agg(action || ' ' || result, ', ' ORDER BY id)
+		FROM order_guard.actions WHERE incident = $incident"),
+	'doom moved_on, cancel_query moved_on, terminate moved_on',
+	'a pid that is used again is left alone');
+is( sql("SELECT count(*) FROM order_guard.actions WHERE incident = $incident
+		AND proof #>> '{found,backend_start}'
+			<> proof #>> '{expected,backend_start}'"), '3', 'proved');
+$session->query('ROLLBACK; SELECT 1');
+is($session->errors, '', 'it has not noticed');
+
 # One that waits in its COMMIT has said it already.
 sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 sql('SELECT pg_reload_conf()');
