@@ -328,7 +328,7 @@ move(OgPolicy *p)
 			break;
 		default:
 			og_policy_answer(p, "failed", error ? error_text(error) :
-				   "the table was dropped");
+							 "the table was dropped");
 			break;
 	}
 }

@@ -187,7 +187,8 @@ sql("ROLLBACK PREPARED '$_'") for 'citus_0_1_2', '131077_AAECAw==_BAUG';
 
 # --- whose session, whose policy ------------------------------------------
 
-sql(q{CREATE ROLE shop LOGIN; CREATE ROLE clerk LOGIN;
+sql(q{CREATE ROLE shop LOGIN; GRANT pg_signal_backend TO shop;
+	CREATE ROLE clerk LOGIN;
 	ALTER TABLE orders OWNER TO shop; GRANT ALL ON orders TO clerk;
 	SET ROLE shop;
 	SELECT order_guard.set_policy('shop', 'uncommitted', 'terminate', '0',
