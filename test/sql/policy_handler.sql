@@ -29,7 +29,7 @@ SELECT count(*) FROM order_guard.scan();
 SELECT count(*) FROM order_guard.scan();
 CREATE VIEW ph.actions AS
 SELECT i.key, i.severity, i.state, a.by, a.result,
-	replace(a.detail, i.id::text, 'ID') AS detail
+	replace(a.detail, format('(%s)', i.id), '(ID)') AS detail
 FROM order_guard.actions a JOIN order_guard.incidents i ON i.id = a.incident
 WHERE i.relation = 'ph.orders'::regclass ORDER BY i.key, a.id;
 SELECT * FROM ph.actions;
