@@ -34,77 +34,111 @@
 #include "query.h"
 
 #define TICK_BUDGET	1000		/* ms */
+#define REST		60000		/* ms, after a handler took too long */
 #define SHORT_REST	1000		/* ms, after something was locked */
 #define DOUBLINGS	6
 #define MAX_DETAIL	1000		/* bytes */
 
-/* Handlers that rest, by watch and kind. */
+/* What is not tried before a while: a handler, or one action. */
 typedef struct Rest
 {
+	int64		action;			/* 0: all of that watch and kind */
 	int			watch;
 	char		kind[NAMEDATALEN];
 	int			times;
 	TimestampTz until;
 } Rest;
 
-static Rest resting[64];
+static Rest resting[512];
 static OgHandlerJob job;
 static TimestampTz enough;
 
+static bool
+is_meant(const Rest *rest, const OgHandlerJob *who, bool whole)
+{
+	if (!whole)
+		return rest->action == who->action;
+	return rest->action == 0 && rest->watch == who->watch &&
+		strcmp(rest->kind, who->kind) == 0;
+}
+
+/* The one, or a new one in place of the oldest. */
 static Rest *
-find_rest(const OgHandlerJob *who)
+find_rest(const OgHandlerJob *who, bool whole)
 {
 	Rest	   *oldest = &resting[0];
 
 	for (int i = 0; i < lengthof(resting); i++)
 	{
-		if (resting[i].watch == who->watch &&
-			strcmp(resting[i].kind, who->kind) == 0)
+		if (is_meant(&resting[i], who, whole))
 			return &resting[i];
 		if (resting[i].until < oldest->until)
 			oldest = &resting[i];
 	}
+	oldest->action = whole ? 0 : who->action;
 	oldest->watch = who->watch;
 	strlcpy(oldest->kind, who->kind, NAMEDATALEN);
 	oldest->times = 0;
 	return oldest;
 }
 
-/* See handler_private.h. */
-void
-og_handler_let_rest(const OgHandlerJob *who, int ms)
+static void
+let_rest(const OgHandlerJob *who, bool whole, int ms)
 {
-	Rest	   *rest = find_rest(who);
+	Rest	   *rest = find_rest(who, whole);
 
 	rest->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 											  (int64) ms << rest->times);
 	rest->times = Min(rest->times + 1, DOUBLINGS);
 }
 
-/* See handler_private.h. */
+/*
+ * og_handler_took_too_long
+ *		The handler rests, whatever it is asked to do.
+ */
 void
-og_handler_end_rest(const OgHandlerJob *who)
+og_handler_took_too_long(const OgHandlerJob *who)
+{
+	let_rest(who, true, REST);
+}
+
+/*
+ * og_handler_ended
+ *		It came to its end, for better or worse.
+ */
+void
+og_handler_ended(const OgHandlerJob *who)
 {
 	for (int i = 0; i < lengthof(resting); i++)
-		if (resting[i].watch == who->watch &&
-			strcmp(resting[i].kind, who->kind) == 0)
+		if (is_meant(&resting[i], who, true))
 			memset(&resting[i], 0, sizeof(Rest));
 }
 
-/* Those that rest, as text[] of "watch kind". */
-static Datum
-list_resting(void)
+/* Those that rest: text[] of "watch kind", bigint[] of actions. */
+static void
+list_resting(Datum *handlers, Datum *actions)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Datum		names[lengthof(resting)];
-	int			n = 0;
+	Datum		ids[lengthof(resting)];
+	int			nnames = 0;
+	int			nids = 0;
 
 	for (int i = 0; i < lengthof(resting); i++)
-		if (resting[i].until > now)
-			names[n++] = CStringGetTextDatum(psprintf("%d %s",
-													  resting[i].watch,
-													  resting[i].kind));
-	return og_query_array(names, NULL, n, TEXTOID);
+	{
+		const Rest *rest = &resting[i];
+
+		if (rest->until <= now)
+			continue;
+		if (rest->action != 0)
+			ids[nids++] = Int64GetDatum(rest->action);
+		else
+			names[nnames++] = CStringGetTextDatum(psprintf("%d %s",
+														   rest->watch,
+														   rest->kind));
+	}
+	*handlers = og_query_array(names, NULL, nnames, TEXTOID);
+	*actions = og_query_array(ids, NULL, nids, INT8OID);
 }
 
 /* What a handler says, as people may be shown it. */
@@ -179,12 +213,14 @@ next_job(bool *begun)
 		"LEFT JOIN order_guard.incident i ON i.id = a.incident "
 		"WHERE a.result = 'queued' AND a.action = 'handler' "
 		"AND coalesce(i.watch || ' ' || i.kind <> ALL ($1), true) "
+		"AND a.id <> ALL ($2) "
 		"ORDER BY a.id LIMIT 1 FOR UPDATE OF a SKIP LOCKED", NULL
 	};
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		values[] = {list_resting()};
+	Oid			types[] = {TEXTARRAYOID, INT8ARRAYOID};
+	Datum		values[2];
 
-	og_query_run(&plan, 1, types, values, NULL);
+	list_resting(&values[0], &values[1]);
+	og_query_run(&plan, 2, types, values, NULL);
 	if (SPI_processed == 0)
 		return false;
 	job.action = DatumGetInt64(og_query_datum(0, 0));
@@ -262,7 +298,7 @@ finish_job(OgHandlerOutcome *outcome)
 		outcome->result = "failed";
 	if (outcome->result == NULL)
 	{
-		og_handler_let_rest(&job, SHORT_REST);
+		let_rest(&job, false, SHORT_REST);
 		note_start(false);
 		return;
 	}
@@ -295,7 +331,8 @@ og_handler_lost(const ErrorData *error)
 	OgHandlerOutcome outcome;
 
 	begin_outcome(&outcome);
-	og_handler_let_rest(&job, SHORT_REST);
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		og_handler_took_too_long(&job);
 	og_handler_prove(&outcome, "sqlstate",
 					 unpack_sql_state(error->sqlerrcode));
 	outcome.result = "failed";

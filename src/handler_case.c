@@ -20,8 +20,6 @@
 #include "query.h"
 #include "verify.h"
 
-#define REST	60000			/* ms, after a handler took too long */
-
 /* The incident and its handler. */
 typedef struct Case
 {
@@ -182,7 +180,7 @@ static void
 judge(const OgHandlerJob *job, OgWatch *watch, const Case *c,
 	  const OgHandlerCall *call, OgHandlerOutcome *outcome)
 {
-	og_handler_end_rest(job);
+	og_handler_ended(job);
 	prove(outcome, "returned", call->returned ? call->returned : "null");
 	if (call->resolved && !may_end(job, watch, c, outcome))
 		return;
@@ -203,7 +201,7 @@ explain_error(const OgHandlerJob *job, const Case *c, OgOwnerResult result,
 		conclude(outcome, "refused", pstrdup("the table is gone"));
 	else if (error && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		og_handler_let_rest(job, REST);
+		og_handler_took_too_long(job);
 		conclude(outcome, "failed", psprintf("took longer than %d ms",
 											 c->limit));
 	}
@@ -211,7 +209,7 @@ explain_error(const OgHandlerJob *job, const Case *c, OgOwnerResult result,
 			 ERRCODE_TO_CATEGORY(error->sqlerrcode) !=
 			 ERRCODE_TRANSACTION_ROLLBACK)
 	{
-		og_handler_end_rest(job);
+		og_handler_ended(job);
 		conclude(outcome, "failed",
 				 psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
 						  error->message));

@@ -26,9 +26,9 @@ typedef struct OgHandlerOutcome
 	StringInfoData proof;		/* members of a JSON object */
 } OgHandlerOutcome;
 
-/* handler.c: it takes too long, or waits; it came to its end */
-extern void og_handler_let_rest(const OgHandlerJob *job, int ms);
-extern void og_handler_end_rest(const OgHandlerJob *job);
+/* handler.c */
+extern void og_handler_took_too_long(const OgHandlerJob *who);
+extern void og_handler_ended(const OgHandlerJob *who);
 
 /* handler_case.c: does it; another member of the proof, NULL is null */
 extern void og_handler_try(const OgHandlerJob *job, OgHandlerOutcome *outcome);

@@ -209,6 +209,9 @@ $id = stuck('distant', q{BEGIN INSERT INTO shop.remote VALUES (1);
 like(ask_and_tick($id), qr/^failed: 57014/, 'is not waited for');
 is(sql('SELECT status FROM shop.distant'), 'PAYING', 'nothing is done');
 is(state($id), 'open', 'and nothing ends');
+ask($id);
+tick();
+like(result($id), qr/^queued/, 'it rests');
 
 # A transaction that is open is not ended by what a handler says of it.
 my $person = session($node);
@@ -230,10 +233,18 @@ is(ask_and_tick($id), 'done: a b', 'of what cannot be looked at');
 is(state($id), 'resolved: a b by handler of reported', 'it is believed');
 
 # Somebody holds the order, or the incident: later.
-$id = stuck('locked', q{BEGIN UPDATE shop.locked SET status = 'PAID';
+$id = stuck('locked', q{BEGIN UPDATE shop.locked SET status = 'PAID'
+	WHERE id = (SELECT key::int FROM order_guard.incidents i
+		WHERE i.id = incident);
 	RETURN '{"resolved": true}'; END});
-$person->query('BEGIN; SELECT FROM shop.locked FOR UPDATE');
-like(ask_and_tick($id), qr/^queued/, 'the order is locked');
+sql(q{INSERT INTO shop.locked VALUES (2, 'PAYING')});
+tick();
+$person->query('BEGIN; SELECT FROM shop.locked WHERE id = 1 FOR UPDATE');
+ask($id);
+ask($id + 1);
+tick();
+like(result($id), qr/^queued/, 'the order is locked');
+like(state($id + 1), qr/^resolved/, 'another one does not wait for it');
 $person->query('COMMIT; BEGIN');
 $person->query("SELECT order_guard.acknowledge($id)");
 ok(scan_until($node, qq{SELECT result = 'queued' FROM order_guard.actions
