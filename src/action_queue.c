@@ -34,7 +34,7 @@
 #define REQUESTS	16
 #define TEXT_SIZE	8192
 #define FIELDS		9
-#define WAIT_MS		10000
+#define WAIT_MS		60000		/* longer than anything the worker does */
 #define RETRY_MS	10
 
 /*

@@ -449,9 +449,10 @@ retain(OgTickResult *result)
 		NULL
 	};
 	static OgPlan actions = {
-		"DELETE FROM order_guard.action WHERE id IN (SELECT id "
-		"FROM order_guard.action WHERE result <> 'queued' AND at < "
-		"now() - make_interval(secs => $1) ORDER BY id LIMIT 10000)", NULL
+		"DELETE FROM order_guard.action WHERE id = ANY (ARRAY(SELECT id "
+		"FROM (SELECT * FROM order_guard.action ORDER BY id LIMIT 10000) a "
+		"WHERE result <> 'queued' AND at < "
+		"now() - make_interval(secs => $1)))", NULL
 	};
 	static OgPlan tokens = {
 		"DELETE FROM order_guard.token_use WHERE ctid = ANY (ARRAY(SELECT ctid "
