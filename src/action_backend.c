@@ -63,14 +63,14 @@ find_session(const OgCase *c)
  * og_action_signal
  *		Decides whether cancel_query or terminate may be queued.
  *
- * The owner of a table may end whoever holds its orders, but as always only
- * a superuser may end a superuser's session.
+ * Whose table the orders are of gives no right to end a session.
  */
 void
 og_action_signal(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 {
 	const char *what = strcmp(request->action, "terminate") == 0 ?
 		"end process" : "cancel the query of process";
+	const char *missing;
 	Oid			role;
 
 	answer->result = "refused";
@@ -89,10 +89,11 @@ og_action_signal(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 								  "any more", c->pid);
 		return;
 	}
-	if (superuser_arg(role) && !superuser_arg(OidIsValid(request->role) ?
-											  request->role : GetUserId()))
+	missing = og_rights_signal(OidIsValid(request->role) ? request->role :
+							   GetUserId(), role);
+	if (missing != NULL)
 	{
-		answer->detail = pstrdup("the session belongs to a superuser");
+		answer->detail = pstrdup(missing);
 		return;
 	}
 	answer->result = request->dry_run ? "would_do" : "queued";

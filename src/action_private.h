@@ -23,6 +23,7 @@ typedef struct OgCase
 	char	   *pid;
 	char	   *backend_start;
 	char	   *xact_start;
+	char	   *shown_key;		/* as those are told who have no rights */
 } OgCase;
 
 /* What was asked for. */
@@ -65,6 +66,14 @@ extern void og_action_act(int64 incident, const OgRequest *request,
 
 /* action_request.c: checks what was asked, raises 22023 */
 extern void og_request_check(OgRequest *request);
+
+/*
+ * action_rights.c: SPI connected.  May the current role see a case, and do
+ * this to it?  og_action_check() raises 42501 if not.
+ */
+extern bool og_action_may_see(const OgCase *c);
+extern bool og_action_may(const OgCase *c, const char *action);
+extern void og_action_check(const OgCase *c, const char *action);
 
 /* action_move.c: as the caller, SPI connected */
 extern void og_action_move(const OgCase *c, const OgRequest *request,
