@@ -3,7 +3,7 @@
  *		What people do about incidents: acknowledge, snooze, resolve.
  *
  * Runs in the backend of whoever asks.  Every function checks the rights of
- * the current role on the incident (action_rights.c), does what concerns the order
+ * the current role on the incident (action_rights.c), does what concerns it
  * with his rights, and only for writing order_guard's own tables with those
  * of the extension's owner; there is no function that writes a record of an
  * action without doing the action.

@@ -41,9 +41,12 @@ sub answers
 sub held_by
 {
 	my ($user, $key) = @_;
-	local $ENV{PGUSER} = $user;
-	my $holder = session($node);
+	my $holder;
 
+	{
+		local $ENV{PGUSER} = $user;
+		$holder = session($node);
+	}
 	$holder->query("BEGIN; INSERT INTO orders VALUES ($key, 'SUBMITTED')");
 	ok( scan_until($node, q{SELECT count(*) = 1 FROM order_guard.incident
 		WHERE kind = 'uncommitted' AND state = 'open'}),
