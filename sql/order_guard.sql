@@ -828,8 +828,12 @@ BEGIN
 	END IF;
 	RETURN order_guard._judge_soon(w.relation, NULL, token);
 EXCEPTION WHEN OTHERS THEN
-	-- nobody's policies shall keep others from their answers
-	IF SQLSTATE = '42501' OR row_security_active(w.relation) THEN
+	-- what a stranger's policies raise keeps nobody from his answers
+	IF SQLSTATE = '42501' OR (row_security_active(w.relation)
+		AND NOT EXISTS (SELECT FROM pg_class c
+			JOIN pg_roles r ON r.oid = c.relowner
+			WHERE c.oid = w.relation
+				AND (r.rolsuper OR pg_has_role(r.oid, 'USAGE')))) THEN
 		RETURN order_guard._unknown('not_visible_to_you');
 	END IF;
 	RAISE;
