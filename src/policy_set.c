@@ -52,7 +52,7 @@ run_as_owner(const char *sql, int nargs, Oid *types, Datum *values,
 static void
 check_may_set(Oid relation)
 {
-	if (OidIsValid(relation) ? og_rights_may_act(relation) : superuser())
+	if (OidIsValid(relation) ? og_rights_owns(relation) : superuser())
 		return;
 	if (!OidIsValid(relation))
 		ereport(ERROR,

@@ -3,11 +3,13 @@
 # make check-peers: order_guard with its neighbours.  The retry loops of
 # doc/outcome.md, in Python, Java and Node, against connections that are cut,
 # time-outs and killed backends, directly and through pgbouncer; 200 clients
-# on 10 backends of pgbouncer; pgaudit loaded before and after.  One line per
-# test, the last line is "N passed, N failed".
+# on 10 backends of pgbouncer; pgaudit loaded before and after; sqlsmith as a
+# plain user.  One line per test, the last line is "N passed, N failed".
 #
 #   PEERS="python java node"   only these languages
-#   SCENES="silent killed"     only these scenes, see test/peers/faults.sh
+#   SCENES="silent killed"     only these scenes, see test/peers/faults.sh;
+#                              smith is sqlsmith
+#   SMITH_QUERIES=20000        how many, from SEED=1
 #   OG_KEEP=1                  keep the temporary folder
 # shellcheck disable=SC1091,SC2034
 set -euo pipefail
@@ -16,6 +18,7 @@ run=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$run/../peers/server.sh"
 . "$run/../peers/faults.sh"
 . "$run/../peers/audit.sh"
+. "$run/../peers/smith.sh"
 
 PEERS=${PEERS:-python java node}
 passed=0
@@ -114,5 +117,8 @@ check_doc
 check_peers
 og_stop_server "$DATA"
 [ -n "${SCENES:-}" ] || check_audit
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" smith "* ]]; then
+	check_smith
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
