@@ -7,6 +7,8 @@ SELECT order_guard.watch('pb_orders', 'status', '{"PAYING": "1 us"}',
 SELECT count(*) FROM order_guard.scan();
 ALTER SYSTEM SET order_guard.policy_budget = 3;
 SELECT pg_reload_conf();
+SELECT count(*) FROM order_guard.scan();
+SELECT count(*) FROM order_guard.scan();
 INSERT INTO pb_orders SELECT n, 'PAYING' FROM generate_series(1, 10) n;
 SELECT count(*) FROM order_guard.scan();
 SELECT order_guard.set_policy('pb', 'stalled', 'close', '0', 'pb_orders',
@@ -37,8 +39,7 @@ SELECT count(*) FROM order_guard.scan();
 SELECT name, done, suspended_until FROM order_guard.policies
 WHERE name = 'pb';
 SELECT state FROM order_guard.incidents WHERE kind = 'policy' ORDER BY id;
-ALTER SYSTEM RESET order_guard.policy_budget;
-SELECT pg_reload_conf();
+SELECT order_guard.alter_policy('pb', enabled => true);
 SELECT count(*) FROM order_guard.scan();
 SELECT order_guard.alter_policy('pb', enabled => true);
 SELECT count(*) FROM order_guard.scan();
@@ -51,5 +52,7 @@ FROM order_guard.incidents WHERE kind = 'policy' ORDER BY id;
 SELECT order_guard.drop_policy(name) FROM order_guard.policies
 WHERE name LIKE 'pb%';
 SELECT order_guard.unwatch('pb_orders');
+ALTER SYSTEM RESET order_guard.policy_budget;
+SELECT pg_reload_conf();
 DELETE FROM order_guard.incident WHERE kind = 'policy';
 DROP TABLE pb_orders;
