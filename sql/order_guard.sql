@@ -159,7 +159,14 @@ CREATE TABLE order_guard.incident (
 	snoozed_until timestamptz,
 	summary		text NOT NULL,
 	evidence	jsonb NOT NULL DEFAULT '{}',
-	resolution	text
+	resolution	text,
+	-- of asking the gateway, see claim() and answer()
+	asks		integer NOT NULL DEFAULT 0,	-- times it was handed out
+	ask_at		timestamptz,			-- not before; with a lease: its end
+	lease		bigint,					-- of the asker that has it
+	verdict		text					-- the gateway's first definite one
+				CHECK (verdict IN ('succeeded', 'failed')),
+	ask_person	text					-- why a person has to decide
 );
 CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
 	WHERE state = 'open';
@@ -167,6 +174,8 @@ CREATE INDEX incident_hash ON order_guard.incident (watch, hash);
 CREATE INDEX incident_closed ON order_guard.incident (closed_at) WHERE state <> 'open';
 COMMENT ON TABLE order_guard.incident IS
 'Recorded anomalies; at most one open per watch, kind and key.';
+
+CREATE SEQUENCE order_guard.lease_id;
 
 CREATE SEQUENCE order_guard.action_id;
 
@@ -230,6 +239,7 @@ SELECT pg_catalog.pg_extension_config_dump('order_guard.watch', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.watch_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident_id', '');
+SELECT pg_catalog.pg_extension_config_dump('order_guard.lease_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.action', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.action_id', '');
 
@@ -1880,6 +1890,47 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION order_guard._is_schedule(ask jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
+DECLARE
+	pause jsonb;
+	duration interval;
+BEGIN
+	IF jsonb_typeof(ask) <> 'array' OR jsonb_array_length(ask) > 20 THEN
+		RETURN false;
+	END IF;
+	FOR pause IN SELECT a.value FROM jsonb_array_elements(ask) a LOOP
+		IF jsonb_typeof(pause) <> 'string' THEN
+			RETURN false;
+		END IF;
+		duration := pause #>> '{}';
+		IF NOT isfinite(duration) OR duration <= '0'::interval
+			OR duration > '1 year'::interval THEN
+			RETURN false;
+		END IF;
+	END LOOP;
+	RETURN true;
+EXCEPTION WHEN data_exception THEN
+	RETURN false;
+END
+$$;
+
+CREATE FUNCTION order_guard._are_verdicts(verdicts jsonb)
+RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF jsonb_typeof(verdicts) <> 'object' THEN
+		RETURN false;
+	END IF;
+	RETURN verdicts - '{succeeded,failed}'::text[] = '{}'
+		AND coalesce(verdicts -> 'succeeded' <> verdicts -> 'failed', true)
+		AND NOT EXISTS (SELECT FROM jsonb_each(verdicts) v
+			WHERE jsonb_typeof(v.value) <> 'string'
+				OR octet_length(v.value #>> '{}') NOT BETWEEN 1 AND 200);
+END
+$$;
+
 CREATE FUNCTION order_guard._check_options(options jsonb)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -1887,7 +1938,8 @@ DECLARE
 	known constant text := 'Options are: refused (true, false), vanished'
 		' ("each", "group", "off"), error_text (true, false), mask_key'
 		' (true, false), settle (true, false), token ("setting"), reuse'
-		' ("refuse", "incident").';
+		' ("refuse", "incident"), verdicts ({"succeeded": STATUS, "failed":'
+		' STATUS}), ask (["1 m", "5 m"], at most 20).';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
@@ -1896,7 +1948,7 @@ BEGIN
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
 		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
-			'settle', 'token', 'reuse')
+			'settle', 'token', 'reuse', 'verdicts', 'ask')
 		THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
@@ -1904,6 +1956,8 @@ BEGIN
 			THEN o.value IN ('"each"', '"group"', '"off"')
 			WHEN o.key = 'token' THEN o.value = '"setting"'
 			WHEN o.key = 'reuse' THEN o.value IN ('"refuse"', '"incident"')
+			WHEN o.key = 'verdicts' THEN order_guard._are_verdicts(o.value)
+			WHEN o.key = 'ask' THEN order_guard._is_schedule(o.value)
 			ELSE jsonb_typeof(o.value) = 'boolean' END)
 		THEN
 			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
@@ -1984,6 +2038,12 @@ BEGIN
 	END IF;
 	PERFORM order_guard._check_deadlines(w.deadlines, w.terminal);
 	PERFORM order_guard._check_options(w.options);
+	IF w.options ? 'verdicts' AND w.status LIKE '(%' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('option verdicts: the status of %s is an '
+				'expression', w.relation),
+			HINT = 'Only an order whose status is a column can be moved.';
+	END IF;
 	PERFORM order_guard._check_guard(w);
 END
 $$;
@@ -2221,7 +2281,8 @@ BEGIN
 		nullif(coalesce(wish.amount, old.amount), ''), 'amount') r;
 	PERFORM order_guard._check_watch(w);
 	PERFORM order_guard._check_statuses(status_type, w.terminal || ARRAY(
-		SELECT jsonb_object_keys(w.deadlines)));
+		SELECT jsonb_object_keys(w.deadlines)) || ARRAY(
+		SELECT v.value FROM jsonb_each_text(w.options -> 'verdicts') v));
 	RETURN w;
 END
 $$;
@@ -2861,7 +2922,7 @@ CREATE VIEW order_guard.incidents WITH (security_barrier) AS
 		-- others' statements are shown to those who see them anyway
 		CASE WHEN pg_has_role('pg_read_all_stats', 'MEMBER') THEN i.evidence
 			ELSE i.evidence - 'query' END AS evidence,
-		i.resolution
+		i.resolution, i.asks, i.ask_at, i.verdict, i.ask_person
 	FROM order_guard.incident i
 	WHERE order_guard._may_see(i.relation);
 COMMENT ON VIEW order_guard.incidents IS
@@ -2990,6 +3051,90 @@ COMMENT ON FUNCTION order_guard.explain(regclass, text) IS
 'All that is known about one order, in the order of time; the last row is '
 'what it is now. As the caller, who needs SELECT on the table.';
 
+-- Asking the gateway: claim() and answer() are in C, these are their parts.
+
+CREATE FUNCTION order_guard._ask_schedule(options jsonb) RETURNS interval[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	SET intervalstyle = postgres
+BEGIN ATOMIC
+	SELECT ARRAY(SELECT a.value::interval FROM jsonb_array_elements_text(
+		coalesce(options -> 'ask', '["1 m", "5 m", "15 m", "1 h", "1 d"]'))
+		WITH ORDINALITY a (value, n) ORDER BY a.n);
+END;
+COMMENT ON FUNCTION order_guard._ask_schedule(jsonb) IS
+'The pauses between asking a gateway and asking it again.';
+
+CREATE FUNCTION order_guard._fitting(evidence jsonb, bytes integer)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN octet_length(evidence::text) <= bytes THEN evidence
+		ELSE jsonb_build_object('bytes', octet_length(evidence::text),
+			'begins', left(evidence::text, bytes / 8)) END;
+END;
+COMMENT ON FUNCTION order_guard._fitting(jsonb, integer) IS
+'The evidence, or its beginning if it is longer.';
+
+CREATE FUNCTION order_guard._keep_answers(old jsonb, new jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN old ? 'answers'
+		THEN new || jsonb_build_object('answers', old -> 'answers')
+		ELSE new END;
+END;
+COMMENT ON FUNCTION order_guard._keep_answers(jsonb, jsonb) IS
+'New evidence for an incident, with the gateway''s answers in the old one.';
+
+CREATE FUNCTION order_guard._add_answer(evidence jsonb, answer jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	-- the last five
+	SELECT evidence || jsonb_build_object('answers', (
+		SELECT jsonb_agg(a.value ORDER BY a.n DESC) FROM (
+			SELECT l.value, -l.n AS n
+			FROM jsonb_array_elements(coalesce(evidence -> 'answers', '[]')
+				|| answer) WITH ORDINALITY l (value, n)
+			ORDER BY l.n DESC LIMIT 5) a));
+END;
+COMMENT ON FUNCTION order_guard._add_answer(jsonb, jsonb) IS
+'An incident''s evidence with one more answer; it keeps the last five.';
+
+CREATE FUNCTION order_guard._without_note(summary text, ask_person text)
+	RETURNS text
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN ask_person IS NULL THEN summary
+		ELSE left(summary, -length('; ' || ask_person)) END;
+END;
+COMMENT ON FUNCTION order_guard._without_note(text, text) IS
+'The summary of an incident without why a person has to decide.';
+
+/*
+ * As with resolve(), no search_path is set: reading and moving an order runs
+ * the types and triggers of its table.
+ */
+CREATE FUNCTION order_guard.claim(max integer, lease interval,
+		kind text DEFAULT NULL, relation regclass DEFAULT NULL)
+	RETURNS TABLE (incident bigint, kind text, relation regclass, key text,
+		status text, token text, amount numeric, customer text,
+		tries integer, lease bigint, lease_until timestamptz,
+		opened_at timestamptz)
+	LANGUAGE C ROWS 10 AS 'MODULE_PATHNAME', 'og_claim';
+COMMENT ON FUNCTION order_guard.claim(integer, interval, text, regclass) IS
+'Hands out incidents to a program that asks the gateway, which answers within '
+'the lease; else they are handed out again. Stalled ones, if no kind is '
+'named. Commit before asking.';
+
+CREATE FUNCTION order_guard.answer(incident bigint, verdict text,
+		evidence jsonb DEFAULT '{}', lease bigint DEFAULT NULL)
+	RETURNS TABLE (action_id bigint, result text, detail text)
+	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_answer';
+COMMENT ON FUNCTION order_guard.answer(bigint, text, jsonb, bigint) IS
+'Says what the gateway knows of an order: succeeded, failed, pending or '
+'unknown. An error while asking is unknown.';
+
 -- 6  privileges -----------------------------------------------------------
 
 REVOKE ALL ON ALL TABLES IN SCHEMA order_guard FROM PUBLIC;
@@ -3010,6 +3155,7 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._check_since, order_guard._check_token,
 	order_guard._check_deadline, order_guard._check_deadlines,
 	order_guard._check_statuses, order_guard._check_options,
+	order_guard._is_schedule, order_guard._are_verdicts,
 	order_guard._check_watch, order_guard._check_guard,
 	order_guard._is_guarded, order_guard._trigger_arguments,
 	order_guard._expected_triggers, order_guard._own_triggers,
@@ -3038,6 +3184,12 @@ GRANT EXECUTE ON FUNCTION
 	order_guard.resolve_all(text, text, regclass, text, jsonb, integer,
 		boolean),
 	order_guard.explain(regclass, text)
+	TO PUBLIC;
+
+-- both check the caller's rights on each table
+GRANT EXECUTE ON FUNCTION
+	order_guard.claim(integer, interval, text, regclass),
+	order_guard.answer(bigint, text, jsonb, bigint)
 	TO PUBLIC;
 
 GRANT SELECT ON order_guard.in_flight, order_guard.attempts,

@@ -220,7 +220,9 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		answer->result = "busy";
 		return;
 	}
-	if (strcmp(c.state, "open") != 0)
+	if (strcmp(request->action, "answer") == 0)
+		og_action_answer(&c, request, answer);
+	else if (strcmp(c.state, "open") != 0)
 	{
 		answer->result = "refused";
 		answer->detail = psprintf("the incident is %s already", c.state);
@@ -229,9 +231,11 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		close_by_hand(request, answer);
 	else if (strcmp(request->action, "move") == 0)
 		og_action_move(&c, request, answer);
+	else if (strcmp(request->action, "ask_again") == 0)
+		og_action_ask_again(&c, request, answer);
 	else
 		og_action_signal(&c, request, answer);
-	if (request->dry_run)
+	if (request->dry_run || answer->id != 0)
 		return;
 	answer->id = record_action(&c, request, answer);
 	if (answer->resolution)
@@ -393,15 +397,18 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 	SPI_finish();
 }
 
-/* A kind that is misspelt must not pass for one without incidents. */
-static void
-check_kind(Datum kind)
+/*
+ * og_action_check_kind
+ *		A kind that is misspelt must not pass for one without incidents.
+ */
+void
+og_action_check_kind(Datum kind)
 {
 	static const char *const known[] = {
 		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
 		"deleted", "coverage", "storm", "mismatch", "duplicate",
 		"missing_step", "invalid", "illegal_transition", "channel", "rate",
-		"reported"
+		"reported", "contradiction"
 	};
 	static const Oid types[] = {TEXTOID};
 	char	   *name = TextDatumGetCString(kind);
@@ -447,7 +454,7 @@ og_resolve_all(PG_FUNCTION_ARGS)
 	request.args = PG_GETARG_JSONB_P(4);
 	request.dry_run = PG_GETARG_BOOL(6);
 	og_request_check(&request);
-	check_kind(PG_GETARG_DATUM(0));
+	og_action_check_kind(PG_GETARG_DATUM(0));
 	resolve_many(fcinfo, &request);
 	return (Datum) 0;
 }

@@ -34,6 +34,11 @@ typedef struct OgRequest
 	char	   *to;				/* move: the new status */
 	bool		dry_run;
 
+	/* of answer() */
+	const char *verdict;		/* succeeded, failed, pending, unknown */
+	Jsonb	   *evidence;
+	int64		lease;			/* under which it was asked; 0: not said */
+
 	/*
 	 * Of the worker: by is what the audit says instead of og_rights_who().
 	 * unattended: whether it may be done was decided when the policy or the
@@ -63,6 +68,9 @@ typedef struct OgAnswer
 extern void og_action_act(int64 incident, const OgRequest *request,
 						  OgAnswer *answer);
 
+/* action.c: raises 22023 if there is no such kind of incident */
+extern void og_action_check_kind(Datum kind);
+
 /* action_request.c: checks what was asked, raises 22023 */
 extern void og_request_check(OgRequest *request);
 
@@ -73,5 +81,14 @@ extern void og_action_move(const OgCase *c, const OgRequest *request,
 /* action_backend.c: SPI connected */
 extern void og_action_signal(const OgCase *c, const OgRequest *request,
 							 OgAnswer *answer);
+
+/*
+ * action_answer.c: what the gateway says, SPI connected.  An answer may
+ * concern an incident that is closed; one that is recorded already has its id.
+ */
+extern void og_action_answer(const OgCase *c, const OgRequest *request,
+							 OgAnswer *answer);
+extern void og_action_ask_again(const OgCase *c, const OgRequest *request,
+								OgAnswer *answer);
 
 #endif							/* OG_ACTION_PRIVATE_H */

@@ -11,7 +11,7 @@
 #include "action_private.h"
 
 static const char *const actions[] = {
-	"close", "move", "cancel_query", "terminate"
+	"close", "move", "cancel_query", "terminate", "ask_again"
 };
 
 static void
@@ -23,7 +23,8 @@ check_name(const char *action)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown action \"%s\"", action),
-			 errhint("Actions are close, move, cancel_query and terminate.")));
+			 errhint("Actions are close, move, cancel_query, terminate and "
+					 "ask_again.")));
 }
 
 static void
