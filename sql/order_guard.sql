@@ -172,6 +172,10 @@ CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
 	WHERE state = 'open';
 CREATE INDEX incident_hash ON order_guard.incident (watch, hash);
 CREATE INDEX incident_closed ON order_guard.incident (closed_at) WHERE state <> 'open';
+CREATE INDEX incident_due ON order_guard.incident
+	((coalesce(ask_at, opened_at)), id)
+	WHERE state = 'open' AND key IS NOT NULL AND verdict IS NULL
+		AND ask_person IS NULL;
 COMMENT ON TABLE order_guard.incident IS
 'Recorded anomalies; at most one open per watch, kind and key.';
 

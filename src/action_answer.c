@@ -26,6 +26,7 @@
 #include "gateway.h"
 #include "incident_private.h"
 #include "rights.h"
+#include "settings.h"
 
 /* What is known about asking, of the incident's row and its watch. */
 typedef struct Asking
@@ -75,6 +76,12 @@ og_gateway_ask_person(const OgCase *c, const char *why)
 					   "ask_person = $2, lease = NULL WHERE i.id = $1",
 					   2, types, args, NULL);
 	og_incident_notify("raised", c->id, c->kind, c->relation_name, c->key);
+	if (og_log_incidents)
+		ereport(LOG_SERVER_ONLY,
+				(errmsg_internal("order_guard: incident %lld raised (%s, "
+								 "critical): %s", (long long) c->id, c->kind,
+								 note),
+				 errhidestmt(true), errhidecontext(true)));
 }
 
 static bool

@@ -340,8 +340,8 @@ retain(OgTickResult *result)
 	static OgPlan incidents = {
 		"DELETE FROM order_guard.incident WHERE id IN (SELECT id "
 		"FROM order_guard.incident WHERE state <> 'open' AND closed_at < "
-		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000)",
-		NULL
+		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000 "
+		"FOR UPDATE SKIP LOCKED)", NULL
 	};
 	static OgPlan tokens = {
 		"DELETE FROM order_guard.token_use WHERE ctid = ANY (ARRAY(SELECT ctid "
