@@ -193,12 +193,53 @@ CREATE TABLE order_guard.action (
 	detail		text,
 	note		text,
 	args		jsonb NOT NULL DEFAULT '{}',
-	done_at		timestamptz
+	done_at		timestamptz,
+	login		text,					-- who was connected; NULL: the worker
+	role		text,					-- as whom
+	proof		jsonb					-- expected, found, lock
 );
 CREATE INDEX action_incident ON order_guard.action (incident);
 CREATE INDEX action_queued ON order_guard.action (id) WHERE result = 'queued';
 COMMENT ON TABLE order_guard.action IS
-'What was done about incidents, by whom, with what result.';
+'What was done about incidents, by whom, with what result. Append-only.';
+
+CREATE FUNCTION order_guard._keep_action() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	-- a setting of the server, not of a session
+	retention interval := current_setting('order_guard.action_retention', true);
+	ends constant text[] := '{result,detail,proof,started_at,done_at}';
+BEGIN
+	IF TG_OP = 'DELETE' THEN
+		IF retention > interval '0' AND old.result <> 'queued'
+			AND old.at < now() - retention THEN
+			RETURN old;
+		END IF;
+	ELSIF TG_OP = 'UPDATE' THEN
+		-- its end; until then that it was begun
+		IF old.result = 'queued' AND (new.result = 'queued'
+				AND to_jsonb(new) - 'started_at' = to_jsonb(old) - 'started_at'
+			OR new.result IN ('done', 'moved_on', 'refused', 'failed')
+				AND new.done_at IS NOT NULL
+				AND to_jsonb(new) - ends = to_jsonb(old) - ends) THEN
+			RETURN new;
+		END IF;
+	END IF;
+	RAISE insufficient_privilege USING
+		MESSAGE = 'the records of actions can only be added to',
+		HINT = 'They are removed when they are older than '
+			'order_guard.action_retention.';
+END
+$$;
+COMMENT ON FUNCTION order_guard._keep_action() IS
+'Refuses changes of order_guard.action, superusers'' too, but the one step '
+'of a queued action to its end, and retention.';
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON order_guard.action
+	FOR EACH ROW EXECUTE FUNCTION order_guard._keep_action();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON order_guard.action
+	FOR EACH STATEMENT EXECUTE FUNCTION order_guard._keep_action();
+ALTER TABLE order_guard.action ENABLE ALWAYS TRIGGER keep;
+ALTER TABLE order_guard.action ENABLE ALWAYS TRIGGER keep_all;
 
 -- A tombstone: no order with this token was placed, none ever will be.
 CREATE TABLE order_guard.settled (
@@ -2935,13 +2976,13 @@ COMMENT ON VIEW order_guard.incidents IS
 
 CREATE VIEW order_guard.actions WITH (security_barrier) AS
 	SELECT a.id, a.incident, a.action, a.by, a.at, a.result, a.detail,
-		a.note, a.args, a.done_at
+		a.note, a.args, a.done_at, a.login, a.role, a.proof
 	FROM order_guard.action a
 		LEFT JOIN order_guard.incident i ON i.id = a.incident
 	WHERE order_guard._may_see(coalesce(i.relation, 0));
 COMMENT ON VIEW order_guard.actions IS
-'What was done about incidents; an action is visible to whoever sees the '
-'incident.';
+'What was done about incidents, with its proof: what was expected, what was '
+'found, under which lock. An action is visible to whoever sees the incident.';
 
 CREATE VIEW order_guard.stalled WITH (security_barrier) AS
 	SELECT w.relation, t.key, t.status, t.since,
@@ -2977,7 +3018,8 @@ CREATE FUNCTION order_guard.resolve(incident bigint, action text,
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_resolve';
 COMMENT ON FUNCTION order_guard.resolve(bigint, text, text, jsonb) IS
 'Acts on an open incident: close, move (args {"to": status}), cancel_query, '
-'terminate. {"dry_run": true} only tells. For the owner of its table.';
+'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}). '
+'{"dry_run": true} only tells. For the owner of its table.';
 
 CREATE FUNCTION order_guard.resolve_all(kind text, action text,
 		relation regclass DEFAULT NULL, note text DEFAULT NULL,

@@ -35,33 +35,11 @@ PG_FUNCTION_INFO_V1(og_resolve);
 PG_FUNCTION_INFO_V1(og_resolve_all);
 
 /*
- * Runs a statement on order_guard's own tables as their owner.  nulls may be
- * NULL.
+ * og_action_read_case
+ *		Reads an incident, as the extension's owner.
  */
-static void
-run_as_owner(const char *sql, int nargs, const Oid *types, Datum *args,
-			 const char *nulls)
-{
-	OgRights	saved;
-
-	og_rights_raise(&saved);
-	if (SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), args,
-							  nulls, false, 0) < 0)
-		elog(ERROR, "could not run \"%s\"", sql);
-	og_rights_restore(&saved);
-}
-
-static const char *
-who(const OgRequest *request)
-{
-	return request->by ? request->by : og_rights_who();
-}
-
-/*
- * Reads an incident; false if there is none.  lock is a clause, or "".
- */
-static bool
-read_case(int64 id, const char *lock, OgCase *c)
+bool
+og_action_read_case(int64 id, const char *lock, OgCase *c)
 {
 	static const Oid types[] = {INT8OID};
 	Datum		arg = Int64GetDatum(id);
@@ -71,9 +49,12 @@ read_case(int64 id, const char *lock, OgCase *c)
 	sql = psprintf("SELECT i.kind, i.watch, i.relation, i.relation_name, "
 				   "i.key, i.status, i.state, i.evidence ->> 'pid', "
 				   "i.evidence ->> 'backend_start', "
-				   "i.evidence ->> 'xact_start' "
+				   "i.evidence ->> 'xact_start', "
+				   "i.evidence ->> 'orders_held', i.evidence ->> 'gid', "
+				   "i.evidence ->> 'xid', i.evidence ->> 'owner', "
+				   "i.evidence ->> 'database' "
 				   "FROM order_guard.incident i WHERE i.id = $1%s", lock);
-	run_as_owner(sql, 1, types, &arg, NULL);
+	og_action_sql(sql, 1, types, &arg, NULL);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -88,6 +69,11 @@ read_case(int64 id, const char *lock, OgCase *c)
 		c->pid = og_incident_column(0, 8);
 		c->backend_start = og_incident_column(0, 9);
 		c->xact_start = og_incident_column(0, 10);
+		c->orders_held = og_incident_column(0, 11);
+		c->gid = og_incident_column(0, 12);
+		c->xid = og_incident_column(0, 13);
+		c->owner = og_incident_column(0, 14);
+		c->database = og_incident_column(0, 15);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return found;
@@ -113,12 +99,12 @@ check_may_act(Oid relation, const char *name)
 static void
 open_case(int64 id, bool lock, OgCase *c)
 {
-	bool		found = read_case(id, "", c);
+	bool		found = og_action_read_case(id, "", c);
 
 	if (found && og_rights_may_see(c->relation))
 	{
 		check_may_act(c->relation, c->relation_name);
-		if (!lock || read_case(id, " FOR UPDATE OF i", c))
+		if (!lock || og_action_read_case(id, " FOR UPDATE OF i", c))
 			return;
 	}
 	ereport(ERROR,
@@ -133,46 +119,26 @@ open_case(int64 id, bool lock, OgCase *c)
 static bool
 open_case_unattended(int64 id, bool lock, OgCase *c)
 {
-	return read_case(id, lock ? " FOR UPDATE OF i SKIP LOCKED" : "", c);
-}
-
-static Datum
-text_or_null(const char *text, char *is_null)
-{
-	*is_null = text ? ' ' : 'n';
-	return text ? CStringGetTextDatum(text) : (Datum) 0;
+	return og_action_read_case(id, lock ? " FOR UPDATE OF i SKIP LOCKED" :
+							   "", c);
 }
 
 /*
- * Records an action; its id.
+ * Records an action; its id.  What no rollback can take back is recorded by
+ * the worker, so that no rollback takes back the record of it either.
  */
 static int64
 record_action(const OgCase *c, const OgRequest *request,
 			  const OgAnswer *answer)
 {
-	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, JSONBOID};
-	char		nulls[] = "       ";
-	Datum		args[7];
-	int64		id;
+	OgActionRow row;
 
-	args[0] = Int64GetDatum(c->id);
-	args[1] = CStringGetTextDatum(request->action);
-	args[2] = CStringGetTextDatum(who(request));
-	args[3] = CStringGetTextDatum(answer->result);
-	args[4] = text_or_null(answer->detail, &nulls[4]);
-	args[5] = text_or_null(request->note, &nulls[5]);
-	args[6] = JsonbPGetDatum(request->args);
-	if (request->args == NULL)
-		nulls[6] = 'n';
-	run_as_owner("INSERT INTO order_guard.action (incident, action, by, "
-				 "result, detail, note, args, done_at) VALUES ($1, $2, $3, "
-				 "$4, $5, $6, coalesce($7, '{}'), CASE WHEN $4 <> 'queued' "
-				 "THEN clock_timestamp() END) RETURNING id",
-				 7, types, args, nulls);
-	id = strtoll(og_incident_column(0, 1), NULL, 10);
-	SPI_freetuptable(SPI_tuptable);
-	return id;
+	og_action_row(c, request, answer, &row);
+	if (strcmp(answer->result, "queued") == 0 && !request->unattended &&
+		(og_action_is_signal(request->action) ||
+		 og_action_is_prepared(request->action)))
+		return og_action_submit(&row);
+	return og_action_insert(&row);
 }
 
 static void
@@ -183,16 +149,17 @@ close_case(const OgCase *c, const OgRequest *request, const char *resolution)
 
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(psprintf("%s by %s", resolution,
-										   who(request)));
-	run_as_owner("UPDATE order_guard.incident SET state = 'resolved', "
-				 "closed_at = clock_timestamp(), resolution = $2 "
-				 "WHERE id = $1", 2, types, args, NULL);
+										   og_action_who(request)));
+	og_action_sql("UPDATE order_guard.incident SET state = 'resolved', "
+				  "closed_at = clock_timestamp(), resolution = $2 "
+				  "WHERE id = $1", 2, types, args, NULL);
 	og_incident_notify("resolved", c->id, c->kind, c->relation_name, c->key);
 }
 
 static void
 close_by_hand(const OgRequest *request, OgAnswer *answer)
 {
+	answer->lock = request->dry_run ? "none" : "row of the incident";
 	if (request->dry_run)
 	{
 		answer->result = "would_do";
@@ -220,6 +187,8 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		answer->result = "busy";
 		return;
 	}
+	og_proof_expect(answer, "incident", "open");
+	og_proof_find(answer, "incident", c.state);
 	if (strcmp(request->action, "answer") == 0)
 		og_action_answer(&c, request, answer);
 	else if (strcmp(c.state, "open") != 0)
@@ -233,6 +202,8 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		og_action_move(&c, request, answer);
 	else if (strcmp(request->action, "ask_again") == 0)
 		og_action_ask_again(&c, request, answer);
+	else if (og_action_is_prepared(request->action))
+		og_action_prepared(&c, request, answer);
 	else
 		og_action_signal(&c, request, answer);
 	if (request->dry_run || answer->id != 0)
@@ -354,10 +325,10 @@ find_cases(const char *kind, Oid relation, int max, int *n)
 	int64	   *ids;
 
 	*n = 0;
-	run_as_owner("SELECT i.id, i.relation FROM order_guard.incident i "
-				 "WHERE i.state = 'open' AND i.kind = $1 "
-				 "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
-				 2, types, args, NULL);
+	og_action_sql("SELECT i.id, i.relation FROM order_guard.incident i "
+				  "WHERE i.state = 'open' AND i.kind = $1 "
+				  "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
+				  2, types, args, NULL);
 	ids = palloc(Min(max, Max(SPI_processed, 1)) * sizeof(int64));
 	for (uint64 i = 0; i < SPI_processed && *n < max; i++)
 	{
@@ -423,8 +394,8 @@ og_action_check_kind(Datum kind)
 		appendStringInfo(&kinds, "%s%s", i > 0 ? ", " : "", known[i]);
 	}
 	SPI_connect();
-	run_as_owner("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
-				 1, types, &kind, NULL);
+	og_action_sql("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
+				  1, types, &kind, NULL);
 	found = SPI_processed > 0;
 	SPI_finish();
 	if (!found)
@@ -477,9 +448,9 @@ og_acknowledge(PG_FUNCTION_ARGS)
 	open_case(PG_GETARG_INT64(0), true, &c);
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(og_rights_who());
-	run_as_owner("UPDATE order_guard.incident "
-				 "SET acknowledged_at = clock_timestamp(), "
-				 "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident "
+				  "SET acknowledged_at = clock_timestamp(), "
+				  "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
 	record_action(&c, &request, &answer);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -517,8 +488,8 @@ og_snooze(PG_FUNCTION_ARGS)
 						c.state)));
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = PG_GETARG_DATUM(1);
-	run_as_owner("UPDATE order_guard.incident SET snoozed_until = $2 "
-				 "WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident SET snoozed_until = $2 "
+				  "WHERE id = $1", 2, types, args, NULL);
 	answer.detail = psprintf("until %s", timestamptz_to_str(until));
 	record_action(&c, &request, &answer);
 	SPI_finish();

@@ -40,23 +40,6 @@ typedef struct Asking
 } Asking;
 
 /*
- * og_gateway_execute
- *		Runs a statement on order_guard's own tables as their owner.
- */
-void
-og_gateway_execute(const char *sql, int nargs, const Oid *types, Datum *args,
-				   const char *nulls)
-{
-	OgRights	saved;
-
-	og_rights_raise(&saved);
-	if (SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), args,
-							  nulls, false, 0) < 0)
-		elog(ERROR, "could not run \"%s\"", sql);
-	og_rights_restore(&saved);
-}
-
-/*
  * og_gateway_ask_person
  *		No machine goes on with an incident: raises it, and says why.
  */
@@ -70,11 +53,11 @@ og_gateway_ask_person(const OgCase *c, const char *why)
 	og_incident_sanitise(note);
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(note);
-	og_gateway_execute("UPDATE order_guard.incident i SET summary = "
-					   "order_guard._without_note(i.summary, i.ask_person) "
-					   "|| '; ' || $2, severity = 'critical', "
-					   "ask_person = $2, lease = NULL WHERE i.id = $1",
-					   2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident i SET summary = "
+				  "order_guard._without_note(i.summary, i.ask_person) "
+				  "|| '; ' || $2, severity = 'critical', "
+				  "ask_person = $2, lease = NULL WHERE i.id = $1",
+				  2, types, args, NULL);
 	og_incident_notify("raised", c->id, c->kind, c->relation_name, c->key);
 	if (og_log_incidents)
 		ereport(LOG_SERVER_ONLY,
@@ -100,13 +83,13 @@ read_asking(const OgCase *c, const OgRequest *request)
 	Asking		asking = {0};
 	char	   *lease;
 
-	og_gateway_execute("SELECT i.verdict, i.lease, i.asks, i.resolution, "
-					   "w.options -> 'verdicts' ->> $2, (clock_timestamp() + "
-					   "(order_guard._ask_schedule(w.options))[i.asks]) "
-					   "FROM order_guard.incident i LEFT JOIN "
-					   "order_guard.watch w ON w.id = i.watch "
-					   "AND w.relation::oid = i.relation WHERE i.id = $1",
-					   2, types, args, NULL);
+	og_action_sql("SELECT i.verdict, i.lease, i.asks, i.resolution, "
+				  "w.options -> 'verdicts' ->> $2, (clock_timestamp() + "
+				  "(order_guard._ask_schedule(w.options))[i.asks]) "
+				  "FROM order_guard.incident i LEFT JOIN "
+				  "order_guard.watch w ON w.id = i.watch "
+				  "AND w.relation::oid = i.relation WHERE i.id = $1",
+				  2, types, args, NULL);
 	if (SPI_processed != 1)
 		elog(ERROR, "incident %lld is gone", (long long) c->id);
 	asking.verdict = og_incident_column(0, 1);
@@ -135,15 +118,15 @@ is_recorded(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 	BoolGetDatum(strcmp(c->state, "open") != 0)};
 	bool		found;
 
-	og_gateway_execute("SELECT a.id, a.result, a.detail "
-					   "FROM order_guard.action a WHERE a.incident = $1 "
-					   "AND a.action = 'answer' AND a.args ->> 'verdict' = $2 "
-					   "AND ($4 OR a.args ->> 'lease' = $3::text) "
-					   "AND ($5 OR a.result <> 'moved_on') AND a.id > coalesce("
-					   "(SELECT max(g.id) FROM order_guard.action g WHERE "
-					   "g.incident = $1 AND g.action = 'ask_again' "
-					   "AND g.result = 'done'), 0) ORDER BY a.id LIMIT 1",
-					   5, types, args, NULL);
+	og_action_sql("SELECT a.id, a.result, a.detail "
+				  "FROM order_guard.action a WHERE a.incident = $1 "
+				  "AND a.action = 'answer' AND a.args ->> 'verdict' = $2 "
+				  "AND ($4 OR a.args ->> 'lease' = $3::text) "
+				  "AND ($5 OR a.result <> 'moved_on') AND a.id > coalesce("
+				  "(SELECT max(g.id) FROM order_guard.action g WHERE "
+				  "g.incident = $1 AND g.action = 'ask_again' "
+				  "AND g.result = 'done'), 0) ORDER BY a.id LIMIT 1",
+				  5, types, args, NULL);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -173,15 +156,15 @@ note_answer(const OgCase *c, const OgRequest *request, bool ends_lease)
 	args[4] = CStringGetTextDatum(og_rights_who());
 	args[5] = BoolGetDatum(is_definite(request->verdict));
 	args[6] = BoolGetDatum(ends_lease);
-	og_gateway_execute("UPDATE order_guard.incident i SET evidence = "
-					   "order_guard._add_answer(i.evidence, "
-					   "jsonb_strip_nulls(jsonb_build_object('at', "
-					   "clock_timestamp(), 'by', $5, 'verdict', $2, 'lease', "
-					   "nullif($4, 0))) || jsonb_build_object('evidence', "
-					   "order_guard._fitting($3, 1000))), "
-					   "verdict = coalesce(i.verdict, CASE WHEN $6 THEN $2 "
-					   "END), lease = CASE WHEN NOT $7 THEN i.lease END "
-					   "WHERE i.id = $1", 7, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident i SET evidence = "
+				  "order_guard._add_answer(i.evidence, "
+				  "jsonb_strip_nulls(jsonb_build_object('at', "
+				  "clock_timestamp(), 'by', $5, 'verdict', $2, 'lease', "
+				  "nullif($4, 0))) || jsonb_build_object('evidence', "
+				  "order_guard._fitting($3, 1000))), "
+				  "verdict = coalesce(i.verdict, CASE WHEN $6 THEN $2 "
+				  "END), lease = CASE WHEN NOT $7 THEN i.lease END "
+				  "WHERE i.id = $1", 7, types, args, NULL);
 }
 
 /* Errors that say nothing about this order: the same again may succeed. */
@@ -232,8 +215,9 @@ move_order(const OgCase *c, const char *to, OgAnswer *answer)
 		CurrentResourceOwner = owner;
 		if (is_passing(error->sqlerrcode))
 			ReThrowError(error);
-		memset(answer, 0, sizeof(*answer));
 		answer->result = "refused";
+		answer->resolution = NULL;
+		answer->lock = "none";
 		answer->detail = psprintf("not moved to %s: %s", to, error->message);
 	}
 	PG_END_TRY();
@@ -296,20 +280,20 @@ open_contradiction(const OgCase *c, const char *first, const char *second)
 	Datum		args[] = {Int64GetDatum(c->id), CStringGetTextDatum(first),
 	CStringGetTextDatum(second)};
 
-	og_gateway_execute("INSERT INTO order_guard.incident AS i (kind, watch, "
-					   "relation, relation_name, key, hash, status, severity, "
-					   "amount, customer, summary, evidence) "
-					   "SELECT 'contradiction', o.watch, o.relation, "
-					   "o.relation_name, o.key, o.hash, o.status, 'critical', "
-					   "o.amount, o.customer, "
-					   "order_guard._printable(format('order %s of %s was %s, "
-					   "and now the gateway says %s', o.key, o.relation_name, "
-					   "coalesce(o.resolution, 'closed'), $3)), "
-					   "jsonb_build_object('incident', o.id, 'first', $2, "
-					   "'then', $3) FROM order_guard.incident o "
-					   "WHERE o.id = $1 ON CONFLICT (watch, kind, hash) "
-					   "WHERE state = 'open' DO NOTHING RETURNING i.id",
-					   3, types, args, NULL);
+	og_action_sql("INSERT INTO order_guard.incident AS i (kind, watch, "
+				  "relation, relation_name, key, hash, status, severity, "
+				  "amount, customer, summary, evidence) "
+				  "SELECT 'contradiction', o.watch, o.relation, "
+				  "o.relation_name, o.key, o.hash, o.status, 'critical', "
+				  "o.amount, o.customer, "
+				  "order_guard._printable(format('order %s of %s was %s, "
+				  "and now the gateway says %s', o.key, o.relation_name, "
+				  "coalesce(o.resolution, 'closed'), $3)), "
+				  "jsonb_build_object('incident', o.id, 'first', $2, "
+				  "'then', $3) FROM order_guard.incident o "
+				  "WHERE o.id = $1 ON CONFLICT (watch, kind, hash) "
+				  "WHERE state = 'open' DO NOTHING RETURNING i.id",
+				  3, types, args, NULL);
 	if (SPI_processed > 0)
 		og_incident_notify("opened",
 						   strtoll(og_incident_column(0, 1), NULL, 10),
@@ -367,8 +351,8 @@ postpone(const OgCase *c, const OgRequest *request, const Asking *asking,
 	}
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(asking->next);
-	og_gateway_execute("UPDATE order_guard.incident SET ask_at = "
-					   "$2::timestamptz WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident SET ask_at = "
+				  "$2::timestamptz WHERE id = $1", 2, types, args, NULL);
 	answer->detail = psprintf("recorded: to be asked again at %s",
 							  asking->next);
 }
@@ -435,11 +419,11 @@ og_action_ask_again(const OgCase *c, const OgRequest *request,
 							  request->dry_run ? "would" : "is to");
 	if (request->dry_run)
 		return;
-	og_gateway_execute("UPDATE order_guard.incident i SET summary = "
-					   "order_guard._without_note(i.summary, i.ask_person), "
-					   "severity = CASE WHEN i.ask_person IS NULL "
-					   "THEN i.severity ELSE 'warning' END, asks = 0, "
-					   "ask_at = NULL, lease = NULL, verdict = NULL, "
-					   "ask_person = NULL WHERE i.id = $1",
-					   1, types, &id, NULL);
+	og_action_sql("UPDATE order_guard.incident i SET summary = "
+				  "order_guard._without_note(i.summary, i.ask_person), "
+				  "severity = CASE WHEN i.ask_person IS NULL "
+				  "THEN i.severity ELSE 'warning' END, asks = 0, "
+				  "ask_at = NULL, lease = NULL, verdict = NULL, "
+				  "ask_person = NULL WHERE i.id = $1",
+				  1, types, &id, NULL);
 }

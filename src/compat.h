@@ -15,9 +15,11 @@
 
 #if PG_VERSION_NUM >= 170000
 #define OG_MY_PROCNO ((int) MyProcNumber)
+#define OG_VXID_PROC(vxid) ((int) (vxid).procNumber)
 #define OG_OLDEST_CLOG_XID (TransamVariables->oldestClogXid)
 #else
 #define OG_MY_PROCNO ((int) MyProc->pgprocno)
+#define OG_VXID_PROC(vxid) ((int) (vxid).backendId)
 #define OG_OLDEST_CLOG_XID (ShmemVariableCache->oldestClogXid)
 #endif
 

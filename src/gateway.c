@@ -101,9 +101,9 @@ find_relations(Oid relation)
 	int			n = 0;
 	bool		isnull;
 
-	og_gateway_execute("SELECT w.relation::oid FROM order_guard.watch w "
-					   "WHERE $1 IN (0, w.relation::oid)", 1, types, &arg,
-					   NULL);
+	og_action_sql("SELECT w.relation::oid FROM order_guard.watch w "
+				  "WHERE $1 IN (0, w.relation::oid)", 1, types, &arg,
+				  NULL);
 	if (OidIsValid(relation) && SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -160,22 +160,22 @@ find_candidates(const char *kind, Datum relations, int max, int *n)
 	Int32GetDatum(max)};
 	Candidate  *candidates;
 
-	og_gateway_execute("SELECT i.id, i.kind, i.watch, i.relation, "
-					   "i.relation_name, i.key, i.status, w.token, "
-					   "i.evidence ->> 'token', i.asks, i.asks > "
-					   "cardinality(order_guard._ask_schedule(w.options)) "
-					   "FROM order_guard.incident i "
-					   "JOIN order_guard.watch w ON w.id = i.watch "
-					   "AND w.relation::oid = i.relation "
-					   "WHERE i.state = 'open' AND i.kind = $1 "
-					   "AND i.relation = ANY ($2) AND i.key IS NOT NULL "
-					   "AND (i.status IS NOT NULL OR i.evidence ? 'token') "
-					   "AND i.verdict IS NULL AND i.ask_person IS NULL "
-					   "AND coalesce(i.ask_at <= clock_timestamp(), true) "
-					   "AND coalesce(i.snoozed_until <= clock_timestamp(), "
-					   "true) ORDER BY coalesce(i.ask_at, i.opened_at), i.id "
-					   "LIMIT $3 FOR UPDATE OF i SKIP LOCKED",
-					   3, types, args, NULL);
+	og_action_sql("SELECT i.id, i.kind, i.watch, i.relation, "
+				  "i.relation_name, i.key, i.status, w.token, "
+				  "i.evidence ->> 'token', i.asks, i.asks > "
+				  "cardinality(order_guard._ask_schedule(w.options)) "
+				  "FROM order_guard.incident i "
+				  "JOIN order_guard.watch w ON w.id = i.watch "
+				  "AND w.relation::oid = i.relation "
+				  "WHERE i.state = 'open' AND i.kind = $1 "
+				  "AND i.relation = ANY ($2) AND i.key IS NOT NULL "
+				  "AND (i.status IS NOT NULL OR i.evidence ? 'token') "
+				  "AND i.verdict IS NULL AND i.ask_person IS NULL "
+				  "AND coalesce(i.ask_at <= clock_timestamp(), true) "
+				  "AND coalesce(i.snoozed_until <= clock_timestamp(), "
+				  "true) ORDER BY coalesce(i.ask_at, i.opened_at), i.id "
+				  "LIMIT $3 FOR UPDATE OF i SKIP LOCKED",
+				  3, types, args, NULL);
 	*n = SPI_processed;
 	candidates = palloc0((*n + 1) * sizeof(Candidate));
 	for (int i = 0; i < *n; i++)
@@ -270,9 +270,9 @@ put_off(const Candidate *candidate)
 	static const Oid types[] = {INT8OID};
 	Datum		id = Int64GetDatum(candidate->c.id);
 
-	og_gateway_execute("UPDATE order_guard.incident SET lease = NULL, ask_at "
-					   "= clock_timestamp() + interval '10 s' WHERE id = $1",
-					   1, types, &id, NULL);
+	og_action_sql("UPDATE order_guard.incident SET lease = NULL, ask_at "
+				  "= clock_timestamp() + interval '10 s' WHERE id = $1",
+				  1, types, &id, NULL);
 }
 
 static void
@@ -285,13 +285,13 @@ hand_out(const Candidate *candidate, Datum lease, ReturnSetInfo *rsinfo)
 
 	if (candidate->token)
 		args[1] = CStringGetTextDatum(candidate->token);
-	og_gateway_execute("UPDATE order_guard.incident i SET asks = i.asks + 1, "
-					   "lease = nextval('order_guard.lease_id'), "
-					   "ask_at = clock_timestamp() + $3 WHERE i.id = $1 "
-					   "RETURNING i.id, i.kind, i.relation::regclass, i.key, "
-					   "i.status, $2, i.amount, i.customer, i.asks, i.lease, "
-					   "i.ask_at, i.opened_at",
-					   3, types, args, candidate->token ? NULL : " n ");
+	og_action_sql("UPDATE order_guard.incident i SET asks = i.asks + 1, "
+				  "lease = nextval('order_guard.lease_id'), "
+				  "ask_at = clock_timestamp() + $3 WHERE i.id = $1 "
+				  "RETURNING i.id, i.kind, i.relation::regclass, i.key, "
+				  "i.status, $2, i.amount, i.customer, i.asks, i.lease, "
+				  "i.ask_at, i.opened_at",
+				  3, types, args, candidate->token ? NULL : " n ");
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values,
 					  nulls);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -371,11 +371,11 @@ make_args(const OgRequest *request)
 	Datum		result;
 	bool		isnull;
 
-	og_gateway_execute("SELECT jsonb_strip_nulls(jsonb_build_object("
-					   "'verdict', $1, 'lease', nullif($2, 0))) || "
-					   "jsonb_build_object('evidence', "
-					   "order_guard._fitting($3, 8000))",
-					   3, types, args, NULL);
+	og_action_sql("SELECT jsonb_strip_nulls(jsonb_build_object("
+				  "'verdict', $1, 'lease', nullif($2, 0))) || "
+				  "jsonb_build_object('evidence', "
+				  "order_guard._fitting($3, 8000))",
+				  3, types, args, NULL);
 	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
 						   &isnull);
 	result = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));

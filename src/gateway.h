@@ -8,8 +8,6 @@
 #include "action_private.h"
 
 /* All of them with SPI connected. */
-extern void og_gateway_execute(const char *sql, int nargs, const Oid *types,
-							   Datum *args, const char *nulls);
 extern void og_gateway_ask_person(const OgCase *c, const char *why);
 extern char *og_gateway_used_up(int asks);
 

@@ -14,10 +14,12 @@
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 
+#include "action.h"
 #include "attempt.h"
 #include "capture.h"
 #include "compat.h"
 #include "condition.h"
+#include "doom.h"
 #include "drop.h"
 #include "durable.h"
 #include "failpoint.h"
@@ -49,6 +51,8 @@ request_shmem(void)
 	og_journal_request_shmem();
 	og_tombstone_request_shmem();
 	og_settle_request_shmem();
+	og_action_request_shmem();
+	og_doom_request_shmem();
 	og_launcher_request_shmem();
 	RequestAddinShmemSpace(og_durable_shmem_size());
 	og_failpoint_request_shmem();
@@ -62,6 +66,8 @@ startup_shmem(void)
 	og_journal_init_shmem();
 	og_tombstone_init_shmem();
 	og_settle_init_shmem();
+	og_action_init_shmem();
+	og_doom_init_shmem();
 	og_launcher_init_shmem();
 	og_durable_init_shmem();
 	og_failpoint_init_shmem();

@@ -30,7 +30,6 @@
 
 #include "compat.h"
 #include "guard.h"
-#include "launcher.h"
 #include "rights.h"
 #include "settle.h"
 #include "slot.h"
@@ -163,19 +162,6 @@ pause_a_while(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Without having the worker make a tick. */
-static void
-wake_worker(void)
-{
-	OgSlot	   *slot = og_slot_find(MyDatabaseId);
-	PGPROC	   *proc = slot ? *((PGPROC *volatile *) &slot->proc) : NULL;
-
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
-	else
-		og_launcher_poke(MyDatabaseId);
-}
-
 static void
 fill_request(char *const *forms, int n, bool cancel, TimestampTz until)
 {
@@ -251,7 +237,7 @@ ask(char *const *forms, int n, bool cancel, TimestampTz until,
 	PG_ENSURE_ERROR_CLEANUP(abandon, (Datum) 0);
 	{
 		fill_request(forms, n, cancel, until);
-		wake_worker();
+		og_slot_wake_worker();
 		wait_for_answer(copy, until);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon, (Datum) 0);

@@ -291,6 +291,7 @@ steps(bool whole, OgTickResult *result)
 
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();
+		og_action_serve();
 		/* First, so that a gap is told even if a sweep closes it at once. */
 		if (coverage || watch->sweep || watch->coverage ||
 			og_detect_coverage_open(watch))
@@ -343,6 +344,12 @@ retain(OgTickResult *result)
 		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000 "
 		"FOR UPDATE SKIP LOCKED)", NULL
 	};
+	static OgPlan actions = {
+		"DELETE FROM order_guard.action WHERE id = ANY (ARRAY(SELECT id "
+		"FROM (SELECT * FROM order_guard.action ORDER BY id LIMIT 10000) a "
+		"WHERE result <> 'queued' AND at < "
+		"now() - make_interval(secs => $1)))", NULL
+	};
 	static OgPlan tokens = {
 		"DELETE FROM order_guard.token_use WHERE ctid = ANY (ARRAY(SELECT ctid "
 		"FROM order_guard.token_use WHERE NOT reused AND at < now() "
@@ -366,6 +373,7 @@ retain(OgTickResult *result)
 	begin();
 	remove_old(&attempts, og_attempt_retention);
 	remove_old(&incidents, og_incident_retention);
+	remove_old(&actions, og_action_retention);
 	remove_old(&tokens, og_token_retention);
 	og_query_run(&orphans, 0, NULL, NULL, NULL);
 	og_query_run(&unjudged, 0, NULL, NULL, NULL);
@@ -396,6 +404,8 @@ notice_switch(OgTickResult *result)
 void
 og_tick_run(bool whole, OgTickResult *result)
 {
+	List	   *queue;
+
 	memset(result, 0, sizeof(*result));
 	forget();
 	MemoryContextSwitchTo(tick_memory);
@@ -409,8 +419,10 @@ og_tick_run(bool whole, OgTickResult *result)
 	og_detect_uncommitted();
 	og_detect_duplicates();
 	og_detect_prepared();
-	og_action_run();
+	MemoryContextSwitchTo(tick_memory);
+	queue = og_action_queued();
 	finish(result);
+	og_action_run(queue);
 	retain(result);
 	result->tracked = og_tracker_count();
 	pgstat_report_stat(true);

@@ -38,6 +38,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "action.h"
 #include "compat.h"
 #include "journal.h"
 #include "settings.h"
@@ -516,6 +517,7 @@ nap(void)
 		long		settle = og_settle_serve();
 		long		rest = TimestampDifferenceMilliseconds(now, until) + 1;
 
+		og_action_serve();
 		if (now >= until || og_slot_owed(slot))
 			break;
 		if (failures == 0 && pg_atomic_read_u32(&slot->drain) != 0)
