@@ -88,6 +88,12 @@ check_claim(FunctionCallInfo fcinfo)
 					 "is handed out, for example '1 min'.");
 }
 
+static bool
+may_act_on(Oid relation)
+{
+	return og_rights_may_see(relation) && og_rights_may_act(relation);
+}
+
 /*
  * Watched tables on whose incidents the current role may act, as an array of
  * oids; one if it is given.
@@ -115,8 +121,7 @@ find_relations(Oid relation)
 		Datum		oid = SPI_getbinval(SPI_tuptable->vals[i],
 										SPI_tuptable->tupdesc, 1, &isnull);
 
-		if (og_rights_may_see(DatumGetObjectId(oid)) &&
-			og_rights_may_act(DatumGetObjectId(oid)))
+		if (may_act_on(DatumGetObjectId(oid)))
 			found[n++] = oid;
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -252,7 +257,8 @@ look_at_order(Candidate *candidate)
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
 			ERRCODE_OPERATOR_INTERVENTION)
 			ReThrowError(error);
-		ereport(WARNING,
+		/* not for the log: it may tell a key */
+		ereport(NOTICE,
 				(errcode(error->sqlerrcode),
 				 errmsg("incident %lld is not handed out: %s",
 						(long long) candidate->c.id, error->message)));

@@ -30,7 +30,7 @@ SILENT = 12                                     # the gateway never tells
 CALLBACKS = 60                                  # move on by themselves
 ASKERS = 5
 KILLS = 12
-PATIENCE = 120                                  # seconds
+PATIENCE = 60                                   # seconds
 ENVIRONMENT = {"LEASE": "1", "TIMEOUT": "0.4", "BATCH": "5", "PAUSE": "0.1"}
 
 SCHEMA = """
@@ -78,10 +78,12 @@ def query(sql, *arguments):
 
 
 def wait_for(what, sql):
+    """Whether it came to that; else what is wrong will be told."""
     end = time.monotonic() + PATIENCE
     while not query(sql)[0][0]:
         if time.monotonic() > end:
-            sys.exit(f"waited in vain until {what}")
+            problems.append(f"waited in vain until {what}")
+            return
         time.sleep(0.1)
 
 
@@ -162,7 +164,6 @@ def run():
 
 
 def judge():
-    problems = []
     for reference, status, moves, critical in query("""
             SELECT p.reference, p.status,
                 (SELECT count(*) FROM transitions t WHERE t.payment = p.id),
@@ -177,7 +178,6 @@ def judge():
         if (status, moves, critical) != expected:
             problems.append(f"{reference} is {status}, moved {moves} times, "
                             f"{critical} persons asked; not {expected}")
-    return problems
 
 
 def tell_counts(seconds):
@@ -208,6 +208,7 @@ truth = {reference: STATUS.get(planned[-1].removeprefix("late "))
          for reference, planned in moods.items()}
 late = dice.sample([r for r in moods if truth[r]], CALLBACKS)
 askers = []
+problems = []
 with tempfile.TemporaryDirectory() as folder:
     gateway = Gateway(folder, moods)
     try:
@@ -219,7 +220,7 @@ with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         askers += [start_asker() for _ in range(ASKERS)]
         run()
-        problems = judge()
+        judge()
         if not problems:
             tell_counts(time.monotonic() - begin)
     finally:
