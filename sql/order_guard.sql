@@ -14,6 +14,38 @@
  * read views, which show what the reader may SELECT anyway.
  */
 
+/*
+ * Everything below is named in full.  The schema must be ours alone: who owns
+ * one that was there before, or may create in it, could put functions there
+ * that fit a call better than ours do, and have the worker run them.
+ */
+SET LOCAL search_path TO pg_catalog, pg_temp;
+DO $$
+DECLARE
+	s record;
+BEGIN
+	SELECT n.oid, r.rolname, r.rolsuper, n.nspowner,
+		(SELECT count(*) FROM pg_depend d
+			WHERE d.refclassid = 'pg_namespace'::regclass
+				AND d.refobjid = n.oid
+				AND d.classid <> 'pg_extension'::regclass) AS objects,
+		EXISTS (SELECT FROM aclexplode(n.nspacl) a
+			WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner)
+			AS shared
+	INTO STRICT s
+	FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+	WHERE n.nspname = 'order_guard';
+	IF NOT s.rolsuper OR s.objects > 0 OR s.shared THEN
+		RAISE EXCEPTION 'schema order_guard exists and is not ours alone'
+			USING ERRCODE = 'duplicate_schema',
+			DETAIL = format('Its owner is "%s"; it has %s objects%s.',
+				s.rolname, s.objects, CASE WHEN s.shared
+				THEN ', and others may create in it' ELSE '' END),
+			HINT = 'See what it is, and drop or rename it.';
+	END IF;
+END
+$$;
+
 CREATE FUNCTION order_guard._require_preload() RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'og_launcher_require';
 SELECT order_guard._require_preload();
@@ -369,12 +401,14 @@ AS 'MODULE_PATHNAME', 'og_keytext_hash';
 COMMENT ON FUNCTION order_guard._key_hash(oid, name[], text) IS
 'The identity that capture gives to a key.';
 
+-- can be inlined, for want of a setting; its operators are fixed here
 CREATE FUNCTION order_guard._number(value text) RETURNS numeric
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-	SELECT CASE WHEN $1 ~
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE WHEN value ~
 		'^[ \t]*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?[ \t]*$'
-		THEN $1::numeric END;
-$$;
+		THEN value::numeric END;
+END;
 COMMENT ON FUNCTION order_guard._number(text) IS
 'An amount, or NULL if the text is no number.';
 
@@ -738,7 +772,8 @@ BEGIN
 	IF lasts IS NULL THEN
 		RETURN NULL;	-- the caller's own transaction
 	END IF;
-	t := order_guard._judge_soon(w.relation, key, NULL);
+	-- a token, if an empty one: the caller named no table
+	t := order_guard._judge_soon(w.relation, key, '');
 	IF t.outcome = 'committed' THEN
 		RETURN order_guard._answer(w, t);
 	END IF;
@@ -806,6 +841,16 @@ BEGIN
 		END;
 	END IF;
 	RETURN order_guard._judge_soon(w.relation, NULL, token);
+EXCEPTION WHEN OTHERS THEN
+	-- what a stranger's policies raise keeps nobody from his answers
+	IF SQLSTATE = '42501' OR (row_security_active(w.relation)
+		AND NOT EXISTS (SELECT FROM pg_class c
+			JOIN pg_roles r ON r.oid = c.relowner
+			WHERE c.oid = w.relation
+				AND (r.rolsuper OR pg_has_role(r.oid, 'USAGE')))) THEN
+		RETURN order_guard._unknown('not_visible_to_you');
+	END IF;
+	RAISE;
 END
 $$;
 COMMENT ON FUNCTION order_guard._token_trace(order_guard._visible_watch,
@@ -1517,7 +1562,11 @@ SELECT w.relation,
 	coalesce(s.sweep = 'watch', false) AS loading,
 	s.sweep,
 	CASE WHEN s.sweep_started IS NOT NULL THEN p.progress END AS progress,
-	s.last_sweep, s.coverage, s.last_error, s.last_error_at,
+	s.last_sweep, s.coverage,
+	-- values may stand in an error's text
+	CASE WHEN order_guard._may_see_uncommitted(w.relation) THEN s.last_error
+		WHEN s.last_error IS NOT NULL THEN 'for those who may read the table'
+		END AS last_error, s.last_error_at,
 	(SELECT count(*) FROM order_guard.tracked t WHERE t.watch = w.id)
 		AS tracked,
 	w.id
@@ -2246,6 +2295,11 @@ CREATE FUNCTION order_guard._create_trigger(relation regclass, name text,
 RETURNS void LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	IF event NOT IN ('BEFORE INSERT', 'AFTER INSERT OR UPDATE OR DELETE',
+		'AFTER INSERT OR UPDATE', 'AFTER TRUNCATE') THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('unknown event "%s"', event);
+	END IF;
 	EXECUTE format('CREATE OR REPLACE TRIGGER %I %s ON %s FOR EACH %s %s'
 		' EXECUTE FUNCTION order_guard.%s(%s)',
 		name, event, relation,
@@ -2738,7 +2792,15 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	result text[];
 BEGIN
-	-- a table that was never analysed: look at a few rows, if at once
+	-- a table that was never analysed: look at a few rows, if at once; never
+	-- where code of its owner's would run, a policy or a cast
+	PERFORM FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+	WHERE c.oid = relation AND a.attname = status AND NOT c.relrowsecurity
+		AND a.atttypid IN ('text'::regtype, 'varchar'::regtype,
+			'bpchar'::regtype, 'int2'::regtype, 'int4'::regtype);
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
 	EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT',
 		relation);
 	EXECUTE format('SELECT array_agg(DISTINCT s.v) FROM (SELECT %I::text'
@@ -2909,10 +2971,13 @@ COMMENT ON FUNCTION order_guard.suggest IS
 
 -- 5  incidents and actions ------------------------------------------------
 
-CREATE FUNCTION order_guard._may_see(relation oid) RETURNS boolean
-	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'og_may_see';
-CREATE FUNCTION order_guard._may_act(relation oid) RETURNS boolean
-	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'og_may_act';
+-- of an incident; dear only where row security binds the caller
+CREATE FUNCTION order_guard._may_see(relation oid, kind text, state text,
+		key text) RETURNS boolean
+	LANGUAGE C STABLE COST 100 AS 'MODULE_PATHNAME', 'og_visible_may_see';
+COMMENT ON FUNCTION order_guard._may_see(oid, text, text, text) IS
+'May the caller see an incident: of a table that he may SELECT, under row '
+'security of an order that he may see.';
 CREATE FUNCTION order_guard._key_condition(watch integer, key text)
 	RETURNS text
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'og_key_condition_text';
@@ -2969,17 +3034,29 @@ CREATE VIEW order_guard.incidents WITH (security_barrier) AS
 			ELSE i.evidence - 'query' END AS evidence,
 		i.resolution, i.asks, i.ask_at, i.verdict, i.ask_person
 	FROM order_guard.incident i
-	WHERE order_guard._may_see(i.relation);
+	WHERE order_guard._may_see(i.relation, i.kind, i.state, i.key);
 COMMENT ON VIEW order_guard.incidents IS
-'Anomalies of tables that the reader may SELECT. Those of no table or of a '
-'dropped one: to members of pg_monitor. Under row security: none.';
+'Anomalies of tables that the reader may SELECT. Under row security: those '
+'that are open, of committed orders that he may see.';
+
+-- for monitoring: how many, without a word about any order
+CREATE VIEW order_guard.incident_counts WITH (security_barrier) AS
+	SELECT i.relation_name, i.kind, i.severity, i.state,
+		count(*) AS incidents, sum(i.count)::bigint AS orders,
+		count(*) FILTER (WHERE i.acknowledged_at IS NOT NULL) AS acknowledged,
+		count(*) FILTER (WHERE i.snoozed_until > now()) AS snoozed,
+		min(i.opened_at) AS oldest, max(i.opened_at) AS newest
+	FROM order_guard.incident i
+	GROUP BY i.relation_name, i.kind, i.severity, i.state;
+COMMENT ON VIEW order_guard.incident_counts IS
+'Numbers of incidents of all tables, for members of pg_monitor.';
 
 CREATE VIEW order_guard.actions WITH (security_barrier) AS
 	SELECT a.id, a.incident, a.action, a.by, a.at, a.result, a.detail,
 		a.note, a.args, a.done_at, a.login, a.role, a.proof
 	FROM order_guard.action a
 		LEFT JOIN order_guard.incident i ON i.id = a.incident
-	WHERE order_guard._may_see(coalesce(i.relation, 0));
+	WHERE order_guard._may_see(i.relation, i.kind, i.state, i.key);
 COMMENT ON VIEW order_guard.actions IS
 'What was done about incidents, with its proof: what was expected, what was '
 'found, under which lock. An action is visible to whoever sees the incident.';
@@ -2990,22 +3067,23 @@ CREATE VIEW order_guard.stalled WITH (security_barrier) AS
 		now() - t.deadline AS overdue, t.amount, t.customer
 	FROM order_guard.tracked t
 		JOIN order_guard.watch w ON w.id = t.watch
-	WHERE t.deadline < now() AND order_guard._may_see(w.relation);
+	WHERE t.deadline < now()
+		AND order_guard._may_see(w.relation, 'stalled', 'open', t.key);
 COMMENT ON VIEW order_guard.stalled IS
 'Orders that are past the deadline of their status, of tables that the '
-'reader may SELECT.';
+'reader may SELECT; under row security those that he may see.';
 
 CREATE FUNCTION order_guard.acknowledge(incident bigint,
 		note text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'og_acknowledge';
 COMMENT ON FUNCTION order_guard.acknowledge(bigint, text) IS
-'Notes that somebody takes care of an incident. For the owner of its table.';
+'Notes that somebody takes care of an incident. For who may UPDATE its table.';
 
 CREATE FUNCTION order_guard.snooze(incident bigint, until timestamptz,
 		note text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'og_snooze';
 COMMENT ON FUNCTION order_guard.snooze(bigint, timestamptz, text) IS
-'Puts an open incident off until a time. For the owner of its table.';
+'Puts an open incident off until a time. For who may UPDATE its table.';
 
 /*
  * resolve() and resolve_all() set no search_path of their own: moving an
@@ -3019,7 +3097,7 @@ CREATE FUNCTION order_guard.resolve(incident bigint, action text,
 COMMENT ON FUNCTION order_guard.resolve(bigint, text, text, jsonb) IS
 'Acts on an open incident: close, move (args {"to": status}), cancel_query, '
 'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}). '
-'{"dry_run": true} only tells. For the owner of its table.';
+'{"dry_run": true} only tells. See doc/resolve.md for who may.';
 
 CREATE FUNCTION order_guard.resolve_all(kind text, action text,
 		relation regclass DEFAULT NULL, note text DEFAULT NULL,
@@ -3171,7 +3249,8 @@ CREATE FUNCTION order_guard.claim(max integer, lease interval,
 COMMENT ON FUNCTION order_guard.claim(integer, interval, text, regclass) IS
 'Hands out incidents to a program that asks the gateway, which answers within '
 'the lease; else they are handed out again. Stalled ones, if no kind is '
-'named. Commit before asking.';
+'named; of tables of the caller''s own roles and of superusers, if no relation '
+'is named. Commit before asking.';
 
 CREATE FUNCTION order_guard.answer(incident bigint, verdict text,
 		evidence jsonb DEFAULT '{}', lease bigint DEFAULT NULL)
@@ -3186,9 +3265,21 @@ COMMENT ON FUNCTION order_guard.answer(bigint, text, jsonb, bigint) IS
 REVOKE ALL ON ALL TABLES IN SCHEMA order_guard FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA order_guard FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA order_guard FROM PUBLIC;
+-- a column of such a type would keep the extension from being dropped
+REVOKE ALL ON TYPE order_guard._answer, order_guard._trace,
+	order_guard._stuck_order, order_guard._stuck_sum,
+	order_guard._prepared_xact FROM PUBLIC;
+
+/*
+ * What PUBLIC may use, and why it must; test/sql/security_public.sql lists it.
+ * All but _watched() runs with its caller's rights.  Functions that others of
+ * those call, and those in views, have to be open to whoever calls or reads:
+ * PostgreSQL asks for their privileges as the current role.
+ */
 
 -- watch: owners watch their own tables; ownership is checked inside.  What
--- watch() is made of runs with its caller's rights.
+-- watch() and suggest() are made of tells nothing that the catalogs do not
+-- tell everybody, and makes and drops triggers as the caller only.
 GRANT USAGE ON SCHEMA order_guard TO PUBLIC;
 GRANT SELECT ON order_guard.watches TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -3215,14 +3306,15 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._suggestion, order_guard.suggest
 	TO PUBLIC;
 
+-- health and numbers
+GRANT SELECT ON order_guard.incident_counts TO pg_monitor;
+
 -- these show what the reader may SELECT anyway
 GRANT SELECT ON order_guard.incidents, order_guard.actions,
 	order_guard.stalled TO PUBLIC;
 -- these check the caller's rights themselves
 GRANT EXECUTE ON FUNCTION
-	order_guard._may_see(oid),
-	order_guard._may_act(oid),
-	order_guard._key_condition(integer, text),
+	order_guard._may_see(oid, text, text, text),
 	order_guard._row_query(regclass, text),
 	order_guard.acknowledge(bigint, text),
 	order_guard.snooze(bigint, timestamptz, text),

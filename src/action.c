@@ -3,7 +3,7 @@
  *		What people do about incidents: acknowledge, snooze, resolve.
  *
  * Runs in the backend of whoever asks.  Every function checks the rights of
- * the current role on the incident's relation, does what concerns the order
+ * the current role on the incident (action_rights.c), does what concerns it
  * with his rights, and only for writing order_guard's own tables with those
  * of the extension's owner; there is no function that writes a record of an
  * action without doing the action.
@@ -52,7 +52,7 @@ og_action_read_case(int64 id, const char *lock, OgCase *c)
 				   "i.evidence ->> 'xact_start', "
 				   "i.evidence ->> 'orders_held', i.evidence ->> 'gid', "
 				   "i.evidence ->> 'xid', i.evidence ->> 'owner', "
-				   "i.evidence ->> 'database' "
+				   "i.evidence ->> 'database', " OG_EVENT_KEY("i") " "
 				   "FROM order_guard.incident i WHERE i.id = $1%s", lock);
 	og_action_sql(sql, 1, types, &arg, NULL);
 	found = SPI_processed > 0;
@@ -74,21 +74,10 @@ og_action_read_case(int64 id, const char *lock, OgCase *c)
 		c->xid = og_incident_column(0, 13);
 		c->owner = og_incident_column(0, 14);
 		c->database = og_incident_column(0, 15);
+		c->shown_key = og_incident_column(0, 16);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return found;
-}
-
-static void
-check_may_act(Oid relation, const char *name)
-{
-	if (og_rights_may_act(relation))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 OidIsValid(relation) ?
-			 errmsg("must be owner of table %s", name) :
-			 errmsg("must be superuser")));
 }
 
 /*
@@ -97,13 +86,13 @@ check_may_act(Oid relation, const char *name)
  * does not exist, nor lock it.
  */
 static void
-open_case(int64 id, bool lock, OgCase *c)
+open_case(int64 id, const char *action, bool lock, OgCase *c)
 {
 	bool		found = og_action_read_case(id, "", c);
 
-	if (found && og_rights_may_see(c->relation))
+	if (found && og_action_may_see(c))
 	{
-		check_may_act(c->relation, c->relation_name);
+		og_action_check(c, action);
 		if (!lock || og_action_read_case(id, " FOR UPDATE OF i", c))
 			return;
 	}
@@ -153,7 +142,8 @@ close_case(const OgCase *c, const OgRequest *request, const char *resolution)
 	og_action_sql("UPDATE order_guard.incident SET state = 'resolved', "
 				  "closed_at = clock_timestamp(), resolution = $2 "
 				  "WHERE id = $1", 2, types, args, NULL);
-	og_incident_notify("resolved", c->id, c->kind, c->relation_name, c->key);
+	og_incident_notify("resolved", c->id, c->kind, c->relation_name,
+					   c->shown_key);
 }
 
 static void
@@ -181,7 +171,7 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 
 	memset(answer, 0, sizeof(*answer));
 	if (!request->unattended)
-		open_case(incident, !request->dry_run, &c);
+		open_case(incident, request->action, !request->dry_run, &c);
 	else if (!open_case_unattended(incident, !request->dry_run, &c))
 	{
 		answer->result = "busy";
@@ -313,32 +303,66 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 }
 
 /*
- * Ids of open incidents of a kind that the current role may act on, oldest
- * first; a palloc'd array.
+ * Ids of open incidents of a kind to which the current role may do this,
+ * oldest first; a palloc'd array.
  */
 static int64 *
-find_cases(const char *kind, Oid relation, int max, int *n)
+find_cases(const char *kind, Oid relation, const char *action, int max,
+		   int *n)
 {
 	static const Oid types[] = {TEXTOID, OIDOID};
 	Datum		args[] = {CStringGetTextDatum(kind),
 	ObjectIdGetDatum(relation)};
+	SPITupleTable *found;
 	int64	   *ids;
 
 	*n = 0;
-	og_action_sql("SELECT i.id, i.relation FROM order_guard.incident i "
+	og_action_sql("SELECT i.id, i.relation, i.key "
+				  "FROM order_guard.incident i "
 				  "WHERE i.state = 'open' AND i.kind = $1 "
 				  "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
 				  2, types, args, NULL);
-	ids = palloc(Min(max, Max(SPI_processed, 1)) * sizeof(int64));
-	for (uint64 i = 0; i < SPI_processed && *n < max; i++)
+	found = SPI_tuptable;
+	ids = palloc(Min(max, Max(found->numvals, 1)) * sizeof(int64));
+	for (uint64 i = 0; i < found->numvals && *n < max; i++)
 	{
-		Oid			one = strtoul(og_incident_column(i, 2), NULL, 10);
+		HeapTuple	row = found->vals[i];
+		OgCase		c = {.kind = unconstify(char *, kind),.state = "open"};
 
-		if (og_rights_may_see(one) && og_rights_may_act(one))
-			ids[(*n)++] = strtoll(og_incident_column(i, 1), NULL, 10);
+		CHECK_FOR_INTERRUPTS();
+		c.relation = strtoul(SPI_getvalue(row, found->tupdesc, 2), NULL, 10);
+		c.key = SPI_getvalue(row, found->tupdesc, 3);
+		if (og_action_may_see(&c) && og_action_may(&c, action))
+			ids[(*n)++] = strtoll(SPI_getvalue(row, found->tupdesc, 1), NULL,
+								  10);
 	}
-	SPI_freetuptable(SPI_tuptable);
+	SPI_freetuptable(found);
 	return ids;
+}
+
+/*
+ * An order's move fires its table's triggers, as whoever asks: he names the
+ * table.
+ */
+static void
+check_relation(Oid relation, const OgRequest *request)
+{
+	OgCase		c = {.relation = relation};
+
+	if (OidIsValid(relation))
+	{
+		c.relation_name = get_rel_name(relation);
+		if (c.relation_name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist", relation)));
+		og_action_check(&c, request->action);
+	}
+	else if (strcmp(request->action, "move") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("action \"move\" needs a relation"),
+				 errhint("Statuses are those of one table.")));
 }
 
 static void
@@ -353,10 +377,10 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max must be at least 1")));
-	if (OidIsValid(relation))
-		check_may_act(relation, get_rel_name(relation));
 	SPI_connect();
-	ids = find_cases(text_argument(fcinfo, 0), relation, max, &n);
+	check_relation(relation, request);
+	ids = find_cases(text_argument(fcinfo, 0), relation, request->action,
+					 max, &n);
 	for (int i = 0; i < n; i++)
 	{
 		OgAnswer	answer;
@@ -445,7 +469,7 @@ og_acknowledge(PG_FUNCTION_ARGS)
 	refuse_null(fcinfo, 0, "incident");
 	request.note = text_argument(fcinfo, 1);
 	SPI_connect();
-	open_case(PG_GETARG_INT64(0), true, &c);
+	open_case(PG_GETARG_INT64(0), request.action, true, &c);
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(og_rights_who());
 	og_action_sql("UPDATE order_guard.incident "
@@ -480,7 +504,7 @@ og_snooze(PG_FUNCTION_ARGS)
 				 errhint("To close it call order_guard.resolve().")));
 	request.note = text_argument(fcinfo, 2);
 	SPI_connect();
-	open_case(PG_GETARG_INT64(0), true, &c);
+	open_case(PG_GETARG_INT64(0), request.action, true, &c);
 	if (strcmp(c.state, "open") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

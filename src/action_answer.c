@@ -58,7 +58,8 @@ og_gateway_ask_person(const OgCase *c, const char *why)
 				  "|| '; ' || $2, severity = 'critical', "
 				  "ask_person = $2, lease = NULL WHERE i.id = $1",
 				  2, types, args, NULL);
-	og_incident_notify("raised", c->id, c->kind, c->relation_name, c->key);
+	og_incident_notify("raised", c->id, c->kind, c->relation_name,
+					   c->shown_key);
 	if (og_log_incidents)
 		ereport(LOG_SERVER_ONLY,
 				(errmsg_internal("order_guard: incident %lld raised (%s, "
@@ -297,7 +298,7 @@ open_contradiction(const OgCase *c, const char *first, const char *second)
 	if (SPI_processed > 0)
 		og_incident_notify("opened",
 						   strtoll(og_incident_column(0, 1), NULL, 10),
-						   "contradiction", c->relation_name, c->key);
+						   "contradiction", c->relation_name, c->shown_key);
 	SPI_freetuptable(SPI_tuptable);
 }
 

@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "doom.h"
 #include "incident_private.h"
+#include "rights.h"
 
 /* The session of an incident, as it is now. */
 typedef struct Session
@@ -129,13 +130,12 @@ promise(const OgCase *c, const OgRequest *request)
  * og_action_signal
  *		Decides whether cancel_query, terminate or doom may be queued.
  *
- * The owner of a table may end whoever holds its orders, but as always only
- * a superuser may end a superuser's session.
+ * Whose table the orders are of gives no right to end a session.
  */
 void
 og_action_signal(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 {
-	Oid			by = OidIsValid(request->role) ? request->role : GetUserId();
+	const char *missing;
 	Session		session;
 
 	if (!fits(c, request->action, answer))
@@ -146,9 +146,11 @@ og_action_signal(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 		moved_on(c, answer);
 		return;
 	}
-	if (superuser_arg(session.role) && !superuser_arg(by))
+	missing = og_rights_signal(OidIsValid(request->role) ? request->role :
+							   GetUserId(), session.role);
+	if (missing != NULL)
 	{
-		answer->detail = pstrdup("the session belongs to a superuser");
+		answer->detail = pstrdup(missing);
 		return;
 	}
 	answer->result = request->dry_run ? "would_do" : "queued";

@@ -29,6 +29,7 @@ typedef struct OgCase
 	char	   *xid;			/* with its epoch */
 	char	   *owner;
 	char	   *database;
+	char	   *shown_key;		/* as those are told who have no rights */
 } OgCase;
 
 /* What was asked for. */
@@ -134,6 +135,14 @@ extern int64 og_action_submit(const OgActionRow *row);
 
 /* action_request.c: checks what was asked, raises 22023 */
 extern void og_request_check(OgRequest *request);
+
+/*
+ * action_rights.c: SPI connected.  May the current role see a case, and do
+ * this to it?  og_action_check() raises 42501 if not.
+ */
+extern bool og_action_may_see(const OgCase *c);
+extern bool og_action_may(const OgCase *c, const char *action);
+extern void og_action_check(const OgCase *c, const char *action);
 
 /* action_move.c: as the caller, SPI connected */
 extern void og_action_move(const OgCase *c, const OgRequest *request,

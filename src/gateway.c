@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -88,43 +89,58 @@ check_claim(FunctionCallInfo fcinfo)
 					 "is handed out, for example '1 min'.");
 }
 
+/*
+ * May the current role be given orders of a relation?  Moving them fires the
+ * triggers of the table in his name, so he has to have named one that belongs
+ * to a stranger: anybody may grant him rights on his.
+ */
 static bool
-may_act_on(Oid relation)
+may_claim(Oid relation, Oid owner, bool named)
 {
-	return og_rights_may_see(relation) && og_rights_may_act(relation);
+	OgCase		c = {.relation = relation};
+
+	if (!named && !superuser_arg(owner) &&
+		!is_member_of_role_nosuper(GetUserId(), owner))
+		return false;
+	return og_rights_may_see(relation) && og_action_may(&c, "answer");
 }
 
 /*
- * Watched tables on whose incidents the current role may act, as an array of
- * oids; one if it is given.
+ * Watched tables of which the current role may be given orders, as an array
+ * of oids; one if it is given.
  */
 static Datum
 find_relations(Oid relation)
 {
 	static const Oid types[] = {OIDOID};
 	Datum		arg = ObjectIdGetDatum(relation);
+	SPITupleTable *tables;
 	Datum	   *found;
 	int			n = 0;
 	bool		isnull;
 
-	og_action_sql("SELECT w.relation::oid FROM order_guard.watch w "
-				  "WHERE $1 IN (0, w.relation::oid)", 1, types, &arg,
-				  NULL);
-	if (OidIsValid(relation) && SPI_processed == 0)
+	og_action_sql("SELECT c.oid, c.relowner FROM order_guard.watch w "
+				  "JOIN pg_class c ON c.oid = w.relation "
+				  "WHERE $1 IN (0, c.oid)", 1, types, &arg, NULL);
+	tables = SPI_tuptable;
+	if (OidIsValid(relation) && tables->numvals == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table %s is not watched",
 						og_key_relation_name(relation))));
-	found = palloc((SPI_processed + 1) * sizeof(Datum));
-	for (uint64 i = 0; i < SPI_processed; i++)
+	found = palloc((tables->numvals + 1) * sizeof(Datum));
+	for (uint64 i = 0; i < tables->numvals; i++)
 	{
-		Datum		oid = SPI_getbinval(SPI_tuptable->vals[i],
-										SPI_tuptable->tupdesc, 1, &isnull);
+		Datum		oid = SPI_getbinval(tables->vals[i], tables->tupdesc, 1,
+										&isnull);
+		Datum		owner = SPI_getbinval(tables->vals[i], tables->tupdesc,
+										  2, &isnull);
 
-		if (may_act_on(DatumGetObjectId(oid)))
+		if (may_claim(DatumGetObjectId(oid), DatumGetObjectId(owner),
+					  OidIsValid(relation)))
 			found[n++] = oid;
 	}
-	SPI_freetuptable(SPI_tuptable);
+	SPI_freetuptable(tables);
 	if (OidIsValid(relation) && n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -234,12 +250,15 @@ look_at_order(Candidate *candidate)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool same = false;
+	OgTrust		trust;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		trust = og_trust_set(OG_TRUST_READ);
 		same = read_order(candidate);
+		og_trust_set(trust);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;

@@ -30,6 +30,7 @@
 #include "launcher.h"
 #include "settings.h"
 #include "settle.h"
+#include "trust.h"
 
 PG_MODULE_MAGIC;
 
@@ -225,6 +226,7 @@ _PG_init(void)
 	og_captured_init();
 	og_condition_init();
 	og_failpoint_init();
+	og_trust_init();
 	og_launcher_register();
 	install_hooks();
 }

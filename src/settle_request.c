@@ -92,7 +92,7 @@ check_rights(void)
 													 SPI_tuptable->tupdesc, 1,
 													 &isnull));
 	for (uint64 i = 0; i < n; i++)
-		if (!og_rights_may_act(relation[i]))
+		if (!og_rights_owns(relation[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("permission denied to settle tokens"),

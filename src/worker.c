@@ -45,6 +45,7 @@
 #include "settle.h"
 #include "slot.h"
 #include "tick.h"
+#include "trust.h"
 #include "worker.h"
 
 #ifndef OG_VERSION
@@ -547,6 +548,7 @@ og_worker_main(Datum database)
 	attach(DatumGetObjectId(database));
 	BackgroundWorkerUnblockSignals();
 	pin_settings();
+	og_trust_worker();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
 											  InvalidOid, 0);
 	pgstat_report_appname("order_guard worker");

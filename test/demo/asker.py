@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Asks a payment gateway about stuck payments, for order_guard.
 
-Usage: asker.py DATABASE GATEWAY     (a connection string, a URL)
+Usage: asker.py DATABASE GATEWAY TABLE     (a connection string, a URL)
 
 Runs until it is ended, by whatever means: what it has claimed is handed out
-again when its lease is over.  Any number of them may run.  LEASE and TIMEOUT
+again when its lease is over.  Any number of them may run.  It needs a role that
+may SELECT and UPDATE the table, and should have no other rights.  LEASE and TIMEOUT
 (seconds) and BATCH are read from the environment; a lease should be longer
 than BATCH questions may take, but nothing breaks if it is not.
 
@@ -28,7 +29,7 @@ BATCH = int(os.environ.get("BATCH", "5"))
 VERDICTS = {"captured": "succeeded", "declined": "failed",
             "pending": "pending"}
 
-database, gateway = sys.argv[1:]
+database, gateway, table = sys.argv[1:]
 
 
 class OutOfTime(Exception):
@@ -62,9 +63,9 @@ def ask(token):
 
 def work(database):
     """Claims, asks, answers; True if there was anything to do."""
-    incidents = database("SELECT incident, token, lease FROM "
-                         "order_guard.claim(%s, make_interval(secs => %s))",
-                         (BATCH, LEASE))
+    incidents = database("SELECT incident, token, lease FROM order_guard."
+                         "claim(%s, make_interval(secs => %s), NULL, %s)",
+                         (BATCH, LEASE, table))
     for incident, token, lease in incidents:
         verdict, evidence = ask(token)
         database("SELECT * FROM order_guard.answer(%s, %s, %s, %s)",

@@ -35,7 +35,7 @@ ENVIRONMENT = {"LEASE": "1", "TIMEOUT": "0.4", "BATCH": "5", "PAUSE": "0.1"}
 
 SCHEMA = """
 CREATE ROLE payments_owner;
-CREATE ROLE payments_asker LOGIN IN ROLE payments_owner;
+CREATE ROLE payments_asker LOGIN;
 CREATE TABLE payments (
     id integer PRIMARY KEY,
     reference text NOT NULL UNIQUE,
@@ -51,6 +51,7 @@ END $$;
 CREATE TRIGGER note AFTER UPDATE OF status ON payments
     FOR EACH ROW EXECUTE FUNCTION note_transition();
 ALTER TABLE payments OWNER TO payments_owner;
+GRANT SELECT, UPDATE (status) ON payments TO payments_asker;
 SELECT order_guard.watch('payments', 'status', '{"PAYING": "1 s"}',
     terminal => '{PAID,FAILED}', token => 'reference', options => '{
     "verdicts": {"succeeded": "PAID", "failed": "FAILED"},
@@ -123,7 +124,7 @@ class Gateway:
 def start_asker():
     return subprocess.Popen(
         [sys.executable, here / "asker.py", dsn + " user=payments_asker",
-         gateway.url], env=os.environ | ENVIRONMENT)
+         gateway.url, "payments"], env=os.environ | ENVIRONMENT)
 
 
 def kill_some():

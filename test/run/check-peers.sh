@@ -4,12 +4,13 @@
 # doc/outcome.md, in Python, Java and Node, against connections that are cut,
 # time-outs and killed backends, directly and through pgbouncer; 200 clients
 # on 10 backends of pgbouncer; programs that ask a bad gateway about stuck
-# payments; pgaudit loaded before and after.  One line per test, the last line
-# is "N passed, N failed".
+# payments; pgaudit loaded before and after; sqlsmith as a plain user.  One
+# line per test, the last line is "N passed, N failed".
 #
 #   PEERS="python java node"   only these languages
 #   SCENES="silent killed"     only these scenes, see test/peers/faults.sh;
-#                              gateway: only that
+#                              smith is sqlsmith, gateway the bad gateway
+#   SMITH_QUERIES=20000        how many, from SEED=1
 #   OG_KEEP=1                  keep the temporary folder
 # shellcheck disable=SC1091,SC2034
 set -euo pipefail
@@ -18,6 +19,7 @@ run=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$run/../peers/server.sh"
 . "$run/../peers/faults.sh"
 . "$run/../peers/audit.sh"
+. "$run/../peers/smith.sh"
 
 PEERS=${PEERS:-python java node}
 passed=0
@@ -126,8 +128,13 @@ peers_start
 peers_programs
 check_doc
 check_peers
-case " ${SCENES:-gateway} " in *" gateway "*) check_gateway ;; esac
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" gateway "* ]]; then
+	check_gateway
+fi
 og_stop_server "$DATA"
 [ -n "${SCENES:-}" ] || check_audit
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" smith "* ]]; then
+	check_smith
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

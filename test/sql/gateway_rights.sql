@@ -68,4 +68,20 @@ SELECT status FROM og_shop.payments WHERE id = 2;
 SELECT severity, verdict FROM order_guard.incidents WHERE id = -2;
 RESET ROLE;
 SELECT incident FROM order_guard.claim(99, '1 min');
+
+-- who may UPDATE may act, but has to name a stranger's table, since its
+-- triggers will run as him
+GRANT UPDATE (status) ON og_shop.payments TO og_reader;
+UPDATE order_guard.incident SET ask_at = NULL WHERE watch = -1;
+SET ROLE og_reader;
+SELECT incident FROM order_guard.claim(99, '1 min');
+SELECT incident FROM order_guard.claim(1, '1 min', NULL, 'og_shop.payments');
+RESET ROLE;
+SELECT incident FROM order_guard.claim(99, '1 min');
+SELECT incident FROM order_guard.claim(1, '1 min', NULL, 'og_shop.payments');
+-- under row security nothing is handed out
+ALTER TABLE og_shop.payments ENABLE ROW LEVEL SECURITY;
+CREATE POLICY odd ON og_shop.payments USING (id % 2 = 1);
+SET ROLE og_reader;
+SELECT incident FROM order_guard.claim(9, '1 min', NULL, 'og_shop.payments');
 ROLLBACK;

@@ -6,6 +6,7 @@ use warnings;
 use OrderGuard;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'usleep';
 
 my $node = guarded_node('doom', q{
 order_guard.open_threshold = '1ms'
@@ -139,6 +140,28 @@ is( sql("SELECT string_agg(action || ' ' || result, ', ' ORDER BY id)
 	'its next transaction is not meant');
 $session->query('COMMIT');
 is(orders(), '2 3 8 10 11', 'and commits');
+
+# Doomed as it says COMMIT: whoever is first, the record is what happened.
+$session = session($node);
+my $scanner = session($node);
+my @wrong;
+for my $key (100 .. 139)
+{
+	$session->query("BEGIN; INSERT INTO orders VALUES ($key, 'PAID')");
+	$incident = incident($session);
+	resolve($incident, 'doom');
+	$scanner->send('SELECT order_guard.scan();');
+	usleep(($key - 100) * 200);		# earlier and later
+	$session->query('COMMIT');
+	$scanner->query('SELECT 1');
+	scan($node);
+	push @wrong, $key if sql("SELECT a.result <> CASE WHEN EXISTS (SELECT
+			FROM orders WHERE id = $key) THEN 'moved_on' ELSE 'done' END
+		FROM order_guard.actions a WHERE a.incident = $incident") ne 'f';
+}
+is("@wrong", '', 'the record is true, whoever is first');
+sql('DELETE FROM orders WHERE id >= 100');
+$scanner->quit;
 
 # A backend that is gone, and its pid is another's: as if the kernel had given
 # it to a session that works on an order, too.
