@@ -8,6 +8,7 @@
  *   3  the worker: scan, stat_worker
  *   4  watch, unwatch, suggest, watches
  *   5  incidents and actions
+ *   5a policies
  *   6  privileges
  *
  * Tables are written by the worker and by the functions here only.  People
@@ -198,7 +199,8 @@ CREATE TABLE order_guard.incident (
 	lease		bigint,					-- of the asker that has it
 	verdict		text					-- the gateway's first definite one
 				CHECK (verdict IN ('succeeded', 'failed')),
-	ask_person	text					-- why a person has to decide
+	ask_person	text,					-- why a person has to decide
+	raised		text					-- severity it has at least
 );
 CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
 	WHERE state = 'open';
@@ -221,14 +223,16 @@ CREATE TABLE order_guard.action (
 	action		text NOT NULL,
 	by			text NOT NULL,
 	at			timestamptz NOT NULL DEFAULT clock_timestamp(),
-	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do
+	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do,
+										-- failed: an error of a handler
 	detail		text,
 	note		text,
 	args		jsonb NOT NULL DEFAULT '{}',
 	done_at		timestamptz,
 	login		text,					-- who was connected; NULL: the worker
 	role		text,					-- as whom
-	proof		jsonb					-- expected, found, lock
+	proof		jsonb,					-- expected, found, lock
+	started_at	timestamptz				-- of a handler: it was called
 );
 CREATE INDEX action_incident ON order_guard.action (incident);
 CREATE INDEX action_queued ON order_guard.action (id) WHERE result = 'queued';
@@ -2025,6 +2029,97 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION order_guard._is_handler_timeout(value jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN jsonb_typeof(value) = 'string'
+		AND (value #>> '{}')::interval BETWEEN '10 ms' AND '1 min';
+EXCEPTION WHEN data_exception THEN
+	RETURN false;
+END
+$$;
+
+/*
+ * The function of a handler, or what is wrong with it.  It runs as the
+ * table's owner.  Whoever owns it may replace it, so it must be his, or a
+ * superuser's; and SECURITY DEFINER would make it run as somebody else.
+ */
+CREATE FUNCTION order_guard._find_handler(relation oid, handler text,
+	OUT function oid, OUT problem text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text[];
+	owner oid := (SELECT c.relowner FROM pg_class c
+		WHERE c.oid = _find_handler.relation);
+	p record;
+BEGIN
+	IF handler IS NULL OR owner IS NULL THEN
+		RETURN;
+	END IF;
+	BEGIN
+		name := parse_ident(handler);
+	EXCEPTION WHEN invalid_parameter_value THEN
+		NULL;
+	END;
+	IF cardinality(name) IS DISTINCT FROM 2 THEN
+		problem := format('"%s" is not a name like schema.function', handler);
+		RETURN;
+	END IF;
+	SELECT f.oid, f.prokind, f.proretset, f.prorettype, f.prosecdef,
+		f.proowner, r.rolsuper INTO p
+	FROM pg_proc f
+	JOIN pg_namespace n ON n.oid = f.pronamespace
+	LEFT JOIN pg_roles r ON r.oid = f.proowner
+	WHERE n.nspname = name[1] AND f.proname = name[2] AND f.pronargs = 1
+		AND f.proargtypes[0] = 'bigint'::regtype;
+	problem := CASE
+		WHEN NOT FOUND THEN format('there is no function %s(bigint)', handler)
+		WHEN p.prokind <> 'f' THEN format('%s is not a function', handler)
+		WHEN p.proretset OR p.prorettype <> 'jsonb'::regtype
+		THEN format('%s does not return jsonb', handler)
+		WHEN p.proowner <> owner AND p.rolsuper IS NOT TRUE
+		THEN format('%s does not belong to the owner of the table', handler)
+		WHEN p.proowner <> owner AND p.prosecdef
+		THEN format('%s is SECURITY DEFINER of another role', handler)
+		WHEN NOT has_function_privilege(owner, p.oid, 'EXECUTE')
+		THEN format('the owner of the table may not execute %s', handler)
+		END;
+	IF problem IS NULL THEN
+		function := p.oid;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_handlers(w order_guard.watch)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	kinds constant text[] := '{stalled,uncommitted,prepared,vanished,'
+		'unacknowledged,deleted,coverage,storm,mismatch,duplicate,'
+		'missing_step,invalid,illegal_transition,channel,rate,reported}';
+	h record;
+BEGIN
+	FOR h IN SELECT e.key AS kind, e.value,
+			CASE WHEN e.key <> ALL (kinds)
+				THEN format('there is no kind of incident "%s"', e.key)
+				WHEN jsonb_typeof(e.value) <> 'string'
+				THEN format('%s is not the name of a function', e.value)
+				ELSE f.problem END AS problem
+		FROM jsonb_each(w.options -> 'handlers') e
+		CROSS JOIN LATERAL order_guard._find_handler(w.relation,
+			e.value #>> '{}') f
+	LOOP
+		IF h.problem IS NOT NULL THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = 'option handlers: ' || h.problem,
+				HINT = 'A handler is a function (incident bigint) RETURNS'
+				' jsonb of the owner of the table.';
+		END IF;
+	END LOOP;
+END
+$$;
+
 CREATE FUNCTION order_guard._check_options(options jsonb)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -2033,7 +2128,8 @@ DECLARE
 		' ("each", "group", "off"), error_text (true, false), mask_key'
 		' (true, false), settle (true, false), token ("setting"), reuse'
 		' ("refuse", "incident"), verdicts ({"succeeded": STATUS, "failed":'
-		' STATUS}), ask (["1 m", "5 m"], at most 20).';
+		' STATUS}), ask (["1 m", "5 m"], at most 20), handlers ({KIND:'
+		' "schema.function"}), handler_timeout ("5 s").';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
@@ -2042,7 +2138,8 @@ BEGIN
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
 		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
-			'settle', 'token', 'reuse', 'verdicts', 'ask')
+			'settle', 'token', 'reuse', 'verdicts', 'ask', 'handlers',
+			'handler_timeout')
 		THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
@@ -2052,6 +2149,9 @@ BEGIN
 			WHEN o.key = 'reuse' THEN o.value IN ('"refuse"', '"incident"')
 			WHEN o.key = 'verdicts' THEN order_guard._are_verdicts(o.value)
 			WHEN o.key = 'ask' THEN order_guard._is_schedule(o.value)
+			WHEN o.key = 'handlers' THEN jsonb_typeof(o.value) = 'object'
+			WHEN o.key = 'handler_timeout'
+			THEN order_guard._is_handler_timeout(o.value)
 			ELSE jsonb_typeof(o.value) = 'boolean' END)
 		THEN
 			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
@@ -2139,6 +2239,7 @@ BEGIN
 			HINT = 'Only an order whose status is a column can be moved.';
 	END IF;
 	PERFORM order_guard._check_guard(w);
+	PERFORM order_guard._check_handlers(w);
 END
 $$;
 
@@ -3096,8 +3197,9 @@ CREATE FUNCTION order_guard.resolve(incident bigint, action text,
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_resolve';
 COMMENT ON FUNCTION order_guard.resolve(bigint, text, text, jsonb) IS
 'Acts on an open incident: close, move (args {"to": status}), cancel_query, '
-'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}). '
-'{"dry_run": true} only tells. See doc/resolve.md for who may.';
+'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}), '
+'handler, ask_again. {"dry_run": true} only tells. See doc/resolve.md for who '
+'may.';
 
 CREATE FUNCTION order_guard.resolve_all(kind text, action text,
 		relation regclass DEFAULT NULL, note text DEFAULT NULL,
@@ -3260,6 +3362,581 @@ COMMENT ON FUNCTION order_guard.answer(bigint, text, jsonb, bigint) IS
 'Says what the gateway knows of an order: succeeded, failed, pending or '
 'unknown. An error while asking is unknown.';
 
+-- 5a  policies -------------------------------------------------------------
+
+CREATE TABLE order_guard.policy (
+	name		text PRIMARY KEY CHECK (octet_length(name) BETWEEN 1 AND 63
+				AND name !~ '[[:cntrl:]]'),
+	kind		text NOT NULL,
+	action		text NOT NULL,
+	after		interval NOT NULL,
+	relation	regclass,				-- NULL: all tables
+	where_status text[],				-- NULL: any
+	max_tries	integer NOT NULL,
+	backoff		interval NOT NULL,
+	args		jsonb NOT NULL,
+	dry_run		boolean NOT NULL,
+	enabled		boolean NOT NULL DEFAULT true,
+	owner		name NOT NULL,			-- who set it
+	set_at		timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE order_guard.policy IS
+'Configuration: what the worker does about incidents by itself. Written by '
+'set_policy(), alter_policy() and drop_policy().';
+
+CREATE TABLE order_guard.policy_state (
+	policy		text PRIMARY KEY,
+	done		bigint NOT NULL DEFAULT 0,
+	would_do	bigint NOT NULL DEFAULT 0,
+	refused		bigint NOT NULL DEFAULT 0,
+	failed		bigint NOT NULL DEFAULT 0,
+	last_at		timestamptz,
+	last_detail	text,
+	minute		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	used		integer NOT NULL DEFAULT 0,	-- tries since then
+	suspended_at timestamptz,
+	suspended_why text
+) WITH (fillfactor = 50);
+COMMENT ON TABLE order_guard.policy_state IS
+'What each policy did. Only who holds the row of the policy itself writes '
+'here: the worker skips policies that people hold, and never waits.';
+
+CREATE TABLE order_guard.policy_try (
+	policy		text NOT NULL,
+	incident	bigint NOT NULL,
+	tries		integer NOT NULL DEFAULT 0,
+	state		text NOT NULL			-- spent: a person has to be told
+				CHECK (state IN ('would_do', 'trying', 'queued', 'again',
+				'spent', 'ended')),
+	next_at		timestamptz,			-- again, trying: not before
+	action		bigint,					-- queued: see there
+	PRIMARY KEY (policy, incident)
+);
+CREATE INDEX policy_try_incident ON order_guard.policy_try (incident);
+CREATE INDEX policy_try_queued ON order_guard.policy_try (action)
+	WHERE state = 'queued';
+COMMENT ON TABLE order_guard.policy_try IS
+'How often a policy tried what about an incident. Written like policy_state.';
+
+SELECT pg_catalog.pg_extension_config_dump('order_guard.policy', '');
+
+CREATE FUNCTION order_guard._policy_fault(message text, hint text,
+	code text DEFAULT 'invalid_parameter_value')
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION '%', message USING ERRCODE = code, HINT = hint;
+END
+$$;
+COMMENT ON FUNCTION order_guard._policy_fault(text, text, text) IS
+'Raises an error.';
+
+CREATE FUNCTION order_guard._check_policy_time(what text, value interval,
+	lowest interval)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT isfinite(value) OR value > '100 years' OR value < lowest THEN
+		PERFORM order_guard._policy_fault(format('%s cannot be %s', what,
+			value), format('It is a time from %s to 100 years.', lowest));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_time(text, interval, interval) IS
+'Raises an error unless a time makes sense.';
+
+CREATE FUNCTION order_guard._policy_actions()
+RETURNS TABLE (action text, only_kind text, args text[]) LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	VALUES ('notify', NULL, '{}'::text[]),
+		('escalate', NULL, '{severity,min_amount}'),
+		('close', NULL, '{}'), ('move', NULL, '{to,guess}'),
+		('handler', NULL, '{}'), ('cancel_query', 'uncommitted', '{}'),
+		('doom', 'uncommitted', '{}'), ('terminate', 'uncommitted', '{}'),
+		('rollback_prepared', 'prepared', '{}'),
+		('commit_prepared', 'prepared', '{}');
+$$;
+COMMENT ON FUNCTION order_guard._policy_actions() IS
+'What a policy can do, about which kind, and the arguments of that.';
+
+CREATE FUNCTION order_guard._check_policy_move(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	watched order_guard.watch;
+BEGIN
+	IF jsonb_typeof(p.args -> 'to') IS DISTINCT FROM 'string' THEN
+		PERFORM order_guard._policy_fault(
+			'action "move" needs the argument "to", a string',
+			'For example: args => ''{"to": "CANCELLED", "guess": true}''.');
+	ELSIF p.kind IN ('uncommitted', 'prepared', 'storm', 'coverage', 'policy')
+	THEN
+		PERFORM order_guard._policy_fault(format('incidents of kind "%s" are '
+			'not about one order that could be moved', p.kind),
+			'Move orders that are stalled.');
+	ELSIF p.args -> 'guess' IS DISTINCT FROM 'true' THEN
+		PERFORM order_guard._policy_fault('a policy that moves orders without '
+			'a gateway''s verdict guesses what became of them',
+			'Say {"guess": true} if these orders may be moved on the strength '
+			'of their age alone; else have the gateway asked.');
+	END IF;
+	SELECT w.* INTO watched FROM order_guard.watch w
+	WHERE w.relation = p.relation;
+	IF watched.status LIKE '(%' THEN
+		PERFORM order_guard._policy_fault(format('the status of %s is an '
+			'expression: nothing can be moved', p.relation),
+			'Use action "handler", with a function of yours that does it.');
+	ELSIF watched.status IS NOT NULL THEN
+		PERFORM order_guard._check_statuses(a.atttypid,
+			ARRAY[p.args ->> 'to']) FROM pg_attribute a
+		WHERE a.attrelid = p.relation AND a.attname = watched.status;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_move(order_guard.policy) IS
+'Raises an error unless a policy may move orders, and to where.';
+
+CREATE FUNCTION order_guard._check_policy_args(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	known text[];
+	wrong text;
+BEGIN
+	IF jsonb_typeof(p.args) <> 'object' THEN
+		PERFORM order_guard._policy_fault('args must be a JSON object',
+			'For example: ''{"severity": "critical"}''.');
+	END IF;
+	SELECT a.args INTO known FROM order_guard._policy_actions() a
+	WHERE a.action = p.action;
+	SELECT k INTO wrong FROM jsonb_object_keys(p.args) k
+	WHERE k <> ALL (known);
+	IF FOUND THEN
+		PERFORM order_guard._policy_fault(format('unknown argument "%s" of '
+			'action "%s"', wrong, p.action), coalesce('Its arguments are: ' ||
+			nullif(array_to_string(known, ', '), '') || '.',
+			'It has no arguments.'));
+	ELSIF p.action = 'move' THEN
+		PERFORM order_guard._check_policy_move(p);
+	ELSIF p.action = 'escalate' AND (p.args -> 'severity' NOT IN ('"warning"',
+		'"critical"') OR NOT p.args ? 'severity') THEN
+		PERFORM order_guard._policy_fault(
+			'action "escalate" needs the argument "severity"',
+			'It is "warning" or "critical".');
+	ELSIF jsonb_typeof(p.args -> 'min_amount') <> 'number' THEN
+		PERFORM order_guard._policy_fault(
+			'argument "min_amount" must be a number',
+			'For example: {"severity": "critical", "min_amount": 1000}.');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_args(order_guard.policy) IS
+'Raises an error unless the arguments of a policy''s action are right.';
+
+CREATE FUNCTION order_guard._check_policy_action(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	wanted text;
+BEGIN
+	SELECT a.only_kind INTO wanted FROM order_guard._policy_actions() a
+	WHERE a.action = p.action;
+	IF NOT FOUND THEN
+		PERFORM order_guard._policy_fault(format('a policy has no action "%s"',
+			p.action), format('Actions are: %s.', (SELECT
+			string_agg(a.action, ', ') FROM order_guard._policy_actions() a)));
+	ELSIF wanted <> p.kind THEN
+		PERFORM order_guard._policy_fault(format('action "%s" is for '
+			'incidents of kind "%s", not "%s"', p.action, wanted, p.kind),
+			format('Set a policy for kind "%s".', wanted));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_action(order_guard.policy) IS
+'Raises an error unless a policy''s action fits the kind of incident.';
+
+CREATE FUNCTION order_guard._check_policy(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
+BEGIN
+	IF p.name = '' OR octet_length(p.name) > 63 OR p.name ~ '[[:cntrl:]]' THEN
+		PERFORM order_guard._policy_fault(format('"%s" cannot be the name of '
+			'a policy', order_guard._printable(left(p.name, 63))),
+			'A name has 1 to 63 bytes and no control characters.');
+	ELSIF p.relation IS NOT NULL AND NOT EXISTS (SELECT
+		FROM order_guard.watch w WHERE w.relation = p.relation) THEN
+		PERFORM order_guard._policy_fault(format('%s is not watched',
+			p.relation), 'order_guard.watch() has a table watched.',
+			'undefined_object');
+	ELSIF array_position(p.where_status, NULL) IS NOT NULL THEN
+		PERFORM order_guard._policy_fault('a status in where_status is NULL',
+			'Leave where_status out for orders in any status.',
+			'null_value_not_allowed');
+	ELSIF p.max_tries NOT BETWEEN 1 AND 1000 THEN
+		PERFORM order_guard._policy_fault(format('max_tries cannot be %s',
+			p.max_tries), 'It is a number from 1 to 1000.');
+	END IF;
+	PERFORM order_guard._check_policy_time('after', p.after, '0');
+	PERFORM order_guard._check_policy_time('backoff', p.backoff, '1 ms');
+	PERFORM order_guard._check_policy_action(p);
+	PERFORM order_guard._check_policy_args(p);
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy(order_guard.policy) IS
+'Raises an error unless a policy makes sense.';
+
+-- These three run with the rights of the extension's owner, for the functions
+-- in C below, which have checked who calls them.
+
+CREATE FUNCTION order_guard._forget_policy_state(policy text)
+RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	DELETE FROM order_guard.policy_state s WHERE s.policy = $1;
+	DELETE FROM order_guard.policy_try t WHERE t.policy = $1;
+$$;
+COMMENT ON FUNCTION order_guard._forget_policy_state(text) IS
+'A policy begins anew.';
+
+CREATE FUNCTION order_guard._write_policy(name text, kind text, action text,
+	after interval, relation regclass, where_status text[], max_tries integer,
+	backoff interval, args jsonb, dry_run boolean, owner name)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	p order_guard.policy := ROW($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true,
+		$11, clock_timestamp());
+BEGIN
+	PERFORM order_guard._check_policy(p);
+	INSERT INTO order_guard.policy AS old VALUES (p.*)
+	ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind,
+		action = EXCLUDED.action, after = EXCLUDED.after,
+		relation = EXCLUDED.relation, where_status = EXCLUDED.where_status,
+		max_tries = EXCLUDED.max_tries, backoff = EXCLUDED.backoff,
+		args = EXCLUDED.args, dry_run = EXCLUDED.dry_run, enabled = true,
+		set_at = EXCLUDED.set_at
+	WHERE old.owner = EXCLUDED.owner;
+	IF NOT FOUND THEN
+		PERFORM order_guard._policy_fault(format('policy "%s" belongs to '
+			'another role', p.name),
+			'Choose another name, or have it dropped.',
+			'insufficient_privilege');
+	END IF;
+	PERFORM order_guard._forget_policy_state(p.name);
+END
+$$;
+COMMENT ON FUNCTION order_guard._write_policy(text, text, text, interval,
+	regclass, text[], integer, interval, jsonb, boolean, name) IS
+'Checks a policy and writes it.';
+
+CREATE FUNCTION order_guard._alter_policy(name text, dry_run boolean,
+	enabled boolean)
+RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE order_guard.policy p SET dry_run = coalesce($2, p.dry_run),
+		enabled = coalesce($3, p.enabled) WHERE p.name = $1;
+	UPDATE order_guard.policy_state s SET suspended_at = NULL,
+		suspended_why = NULL, used = 0
+	WHERE s.policy = $1 AND $3 IS NOT NULL;
+$$;
+COMMENT ON FUNCTION order_guard._alter_policy(text, boolean, boolean) IS
+'Changes a policy; to switch it on or off ends its suspension.';
+
+CREATE FUNCTION order_guard._drop_policy(name text)
+RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	DELETE FROM order_guard.policy p WHERE p.name = $1;
+	SELECT order_guard._forget_policy_state($1);
+$$;
+COMMENT ON FUNCTION order_guard._drop_policy(text) IS
+'Removes a policy with all that it remembers.';
+
+CREATE FUNCTION order_guard.set_policy(name text, kind text, action text,
+	after interval, relation regclass DEFAULT NULL,
+	where_status text[] DEFAULT NULL, max_tries integer DEFAULT 5,
+	backoff interval DEFAULT '1 min', args jsonb DEFAULT '{}',
+	dry_run boolean DEFAULT true)
+RETURNS void LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_policy_set';
+COMMENT ON FUNCTION order_guard.set_policy(text, text, text, interval,
+	regclass, text[], integer, interval, jsonb, boolean) IS
+'Has the worker act on open incidents of a kind by itself. By default it only '
+'tells what it would do. For the owner of the table; all tables: superusers.';
+
+CREATE FUNCTION order_guard.alter_policy(name text,
+	dry_run boolean DEFAULT NULL, enabled boolean DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_policy_alter';
+COMMENT ON FUNCTION order_guard.alter_policy(text, boolean, boolean) IS
+'Arms a policy (dry_run => false), switches it off or on. Enabling it also '
+'ends its suspension. For who set it.';
+
+CREATE FUNCTION order_guard.drop_policy(name text)
+RETURNS void LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_policy_drop';
+COMMENT ON FUNCTION order_guard.drop_policy(text) IS
+'Removes a policy. For who set it.';
+
+-- what the worker asks
+
+CREATE FUNCTION order_guard._policy_problem(p order_guard.policy)
+RETURNS text LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE
+		WHEN r.oid IS NULL THEN format('role "%s" does not exist any more',
+			p.owner)
+		WHEN p.relation IS NULL AND NOT r.rolsuper THEN
+			format('role "%s" is no superuser any more', p.owner)
+		WHEN p.relation IS NULL THEN NULL
+		WHEN c.oid IS NULL THEN 'the table was dropped'
+		WHEN NOT EXISTS (SELECT FROM order_guard._watched() w
+			WHERE w.relation = p.relation) THEN 'the table is not watched'
+		WHEN NOT pg_has_role(r.oid, c.relowner, 'USAGE') THEN format(
+			'role "%s" does not own the table any more', p.owner) END
+	FROM (SELECT) one
+	LEFT JOIN pg_roles r ON r.rolname = p.owner
+	LEFT JOIN pg_class c ON c.oid = p.relation;
+$$;
+COMMENT ON FUNCTION order_guard._policy_problem(order_guard.policy) IS
+'Why a policy can do nothing; NULL if it can.';
+
+CREATE FUNCTION order_guard._severity_rank(severity text)
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN array_position(ARRAY['info', 'warning', 'critical'], $1);
+COMMENT ON FUNCTION order_guard._severity_rank(text) IS
+'Severities in their order.';
+
+CREATE FUNCTION order_guard._worse(reported text, raised text)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN 'critical' IN ($1, $2) THEN 'critical'
+	WHEN 'warning' IN (coalesce($1, 'warning'), $2) THEN 'warning'
+	ELSE 'info' END;
+COMMENT ON FUNCTION order_guard._worse(text, text) IS
+'The severity of an incident that is reported and was raised.';
+
+CREATE FUNCTION order_guard._session_stays(evidence jsonb, after interval)
+RETURNS boolean LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- how long it has been in what it is doing: one that works is left alone
+	SELECT EXISTS (
+		SELECT FROM pg_stat_get_activity((evidence ->> 'pid')::integer) s
+		WHERE s.backend_start = (evidence ->> 'backend_start')::timestamptz
+			AND s.xact_start = (evidence ->> 'xact_start')::timestamptz
+			AND clock_timestamp() - s.state_change >= after);
+$$;
+COMMENT ON FUNCTION order_guard._session_stays(jsonb, interval) IS
+'Has the session been in its query, or idle in its transaction, that long?';
+
+CREATE FUNCTION order_guard._policy_due(p order_guard.policy, max integer,
+	only_incident bigint DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- acknowledged: a person takes care of it
+	SELECT i.id FROM order_guard.incident i
+	LEFT JOIN order_guard.policy_try t ON t.policy = p.name
+		AND t.incident = i.id
+	WHERE i.state = 'open' AND i.kind = p.kind
+		AND (only_incident IS NULL OR i.id = only_incident)
+		AND (p.relation IS NULL OR i.relation = p.relation)
+		AND (p.where_status IS NULL OR i.status = ANY (p.where_status))
+		AND i.acknowledged_at IS NULL
+		AND (i.snoozed_until IS NULL OR i.snoozed_until <= clock_timestamp())
+		AND (t.state IS NULL OR (t.state = 'would_do' AND NOT p.dry_run)
+			OR (t.state = 'trying' AND only_incident IS NOT NULL)
+			OR (t.state IN ('again', 'trying')
+				AND t.next_at <= clock_timestamp()))
+		AND CASE
+			WHEN p.action IN ('cancel_query', 'doom', 'terminate')
+				THEN order_guard._session_stays(i.evidence, p.after)
+			WHEN i.opened_at > clock_timestamp() - p.after THEN false
+			WHEN p.action = 'escalate'
+				THEN order_guard._severity_rank(i.severity) <
+					order_guard._severity_rank(p.args ->> 'severity')
+					AND (NOT p.args ? 'min_amount' OR
+						i.amount >= (p.args ->> 'min_amount')::numeric)
+			ELSE true END
+	ORDER BY coalesce(t.next_at, i.opened_at), i.id LIMIT max;
+$$;
+COMMENT ON FUNCTION order_guard._policy_due(order_guard.policy, integer,
+	bigint) IS
+'Open incidents about which a policy has to act now.';
+
+CREATE FUNCTION order_guard._policy_plan(budget integer)
+RETURNS TABLE (policy text, incident bigint, over boolean, careful boolean)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT p.name, d.incident, d.n > b.remains, p.action = 'move'
+	FROM order_guard.policy p
+	LEFT JOIN order_guard.policy_state s ON s.policy = p.name
+	CROSS JOIN LATERAL (SELECT budget - CASE
+		WHEN s.minute > clock_timestamp() - interval '1 min' THEN s.used
+		ELSE 0 END) b (remains)
+	CROSS JOIN LATERAL order_guard._policy_due(p, greatest(b.remains, 0) + 1)
+		WITH ORDINALITY d (incident, n)
+	WHERE p.enabled AND s.suspended_at IS NULL
+		AND order_guard._policy_problem(p) IS NULL
+	ORDER BY p.after, p.name, d.n;
+$$;
+COMMENT ON FUNCTION order_guard._policy_plan(integer) IS
+'What the policies have to do now; over: past what one may do in a minute; '
+'careful: it runs code of the table''s owner.';
+
+CREATE FUNCTION order_guard._policy_objection(p order_guard.policy,
+	i order_guard.incident)
+RETURNS text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	s pg_stat_activity;
+BEGIN
+	IF p.action NOT IN ('cancel_query', 'doom', 'terminate') THEN
+		RETURN NULL;
+	END IF;
+	SELECT a.* INTO s FROM pg_stat_activity a
+	WHERE a.pid = (i.evidence ->> 'pid')::integer
+		AND a.backend_start = (i.evidence ->> 'backend_start')::timestamptz
+		AND a.xact_start = (i.evidence ->> 'xact_start')::timestamptz;
+	IF s.backend_type <> 'client backend' THEN
+		RETURN format('process %s is no client''s session but a %s', s.pid,
+			s.backend_type);
+	ELSIF NOT EXISTS (SELECT FROM order_guard._in_flight() f
+		JOIN order_guard.watch w ON w.id = f.watch
+			AND (f.relation IS NULL OR w.relation = f.relation
+				OR w.relation IN (SELECT a.relid
+					FROM pg_partition_ancestors(f.relation::regclass) a)
+				OR f.relation IN (SELECT a.relid
+					FROM pg_partition_ancestors(w.relation) a))
+		WHERE f.pid = s.pid AND f.part = 'holds') THEN
+		RETURN format('process %s holds no order', s.pid);
+	ELSIF p.action = 'cancel_query' AND s.state LIKE 'idle%' THEN
+		RETURN format('process %s has no query to cancel: it is %s', s.pid,
+			s.state);
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION order_guard._policy_objection(order_guard.policy,
+	order_guard.incident) IS
+'Why a policy must not do that to a session; NULL if it may.';
+
+CREATE FUNCTION order_guard._raise_severity(incident bigint, severity text)
+RETURNS boolean LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- raised: whoever reports it again leaves it as high
+	UPDATE order_guard.incident i SET severity = $2, raised = $2
+	WHERE i.id = (SELECT o.id FROM order_guard.incident o
+			WHERE o.id = $1 AND o.state = 'open' FOR UPDATE SKIP LOCKED)
+		AND order_guard._severity_rank(i.severity) <
+			order_guard._severity_rank($2)
+	RETURNING true;
+$$;
+COMMENT ON FUNCTION order_guard._raise_severity(bigint, text) IS
+'Makes an incident more severe; whether it was not yet.';
+
+CREATE FUNCTION order_guard._next_backoff(backoff interval, tries integer)
+RETURNS timestamptz LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT clock_timestamp() + least(backoff * 2 ^ least(tries - 1, 30),
+		greatest(backoff, '1 day'));
+$$;
+COMMENT ON FUNCTION order_guard._next_backoff(interval, integer) IS
+'When to try again: the time between two tries doubles, up to a day.';
+
+CREATE FUNCTION order_guard._begin_try(policy text, incident bigint)
+RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	p order_guard.policy;
+	t order_guard.policy_try;
+BEGIN
+	SELECT o.* INTO p FROM order_guard.policy o WHERE o.name = policy;
+	SELECT o.* INTO t FROM order_guard.policy_try o
+	WHERE o.policy = policy AND o.incident = incident;
+	IF t.state = 'trying' AND t.tries >= p.max_tries THEN
+		UPDATE order_guard.policy_try o SET state = 'spent'
+		WHERE o.policy = t.policy AND o.incident = t.incident;
+		RETURN false;
+	END IF;
+	INSERT INTO order_guard.policy_try AS o (policy, incident, tries, state,
+		next_at)
+	VALUES (policy, incident, 1, 'trying',
+		order_guard._next_backoff(p.backoff, 1))
+	ON CONFLICT ON CONSTRAINT policy_try_pkey DO UPDATE SET
+		tries = CASE WHEN o.state = 'would_do' THEN 0 ELSE o.tries END + 1,
+		next_at = order_guard._next_backoff(p.backoff, o.tries + 1),
+		state = 'trying';
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION order_guard._begin_try(text, bigint) IS
+'Counts a try before it is made, since it may be the end of the server; '
+'false: that was so too often.';
+
+CREATE FUNCTION order_guard._note_policy(policy text, incident bigint,
+	result text, detail text, next_state text, action_id bigint, fresh boolean)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	p order_guard.policy;
+	t order_guard.policy_try;
+BEGIN
+	SELECT o.* INTO p FROM order_guard.policy o WHERE o.name = policy;
+	INSERT INTO order_guard.policy_state AS s (policy, done, would_do, refused,
+		failed, last_at, last_detail, used)
+	VALUES (policy, (result = 'done')::integer, (result = 'would_do')::integer,
+		(result IN ('refused', 'moved_on'))::integer,
+		(result = 'failed')::integer, clock_timestamp(), detail,
+		fresh::integer)
+	ON CONFLICT ON CONSTRAINT policy_state_pkey DO UPDATE SET
+		done = s.done + EXCLUDED.done,
+		would_do = s.would_do + EXCLUDED.would_do,
+		refused = s.refused + EXCLUDED.refused,
+		failed = s.failed + EXCLUDED.failed,
+		last_at = EXCLUDED.last_at, last_detail = EXCLUDED.last_detail,
+		minute = CASE WHEN s.minute > clock_timestamp() - interval '1 min'
+			THEN s.minute ELSE clock_timestamp() END,
+		used = CASE WHEN s.minute > clock_timestamp() - interval '1 min'
+			THEN s.used ELSE 0 END + EXCLUDED.used;
+	INSERT INTO order_guard.policy_try AS o (policy, incident, tries, state,
+		action)
+	VALUES (policy, incident, 1, next_state, action_id)
+	ON CONFLICT ON CONSTRAINT policy_try_pkey DO UPDATE SET
+		tries = CASE WHEN o.state = 'would_do' THEN 0 ELSE o.tries END
+			+ (fresh AND o.state <> 'trying')::integer,
+		state = EXCLUDED.state, action = EXCLUDED.action
+	RETURNING o.* INTO t;
+	UPDATE order_guard.policy_try o SET
+		state = CASE WHEN t.tries >= p.max_tries THEN 'spent'
+			ELSE 'again' END,
+		next_at = order_guard._next_backoff(p.backoff, t.tries)
+	WHERE o.policy = t.policy AND o.incident = t.incident
+		AND t.state = 'again';
+END
+$$;
+COMMENT ON FUNCTION order_guard._note_policy(text, bigint, text, text, text,
+	bigint, boolean) IS
+'Notes what came of a try; fresh: it was not queued before.';
+
+CREATE VIEW order_guard.policies WITH (security_barrier) AS
+SELECT p.name, p.kind, p.action, p.after, p.relation, p.where_status,
+	p.max_tries, p.backoff, p.args, p.dry_run, p.enabled, p.owner,
+	coalesce(s.done, 0) AS done, coalesce(s.would_do, 0) AS would_do,
+	coalesce(s.refused, 0) AS refused, coalesce(s.failed, 0) AS failed,
+	s.last_at, s.last_detail,
+	CASE WHEN s.suspended_at IS NOT NULL OR problem IS NOT NULL
+		THEN 'infinity'::timestamptz END AS suspended_until,
+	coalesce(s.suspended_why, problem) AS suspended_why
+FROM order_guard.policy p
+LEFT JOIN order_guard.policy_state s ON s.policy = p.name
+CROSS JOIN LATERAL order_guard._policy_problem(p) problem
+WHERE order_guard._may_see(coalesce(p.relation::oid, 0), 'coverage',
+	'open', NULL)
+	OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = p.owner
+		AND pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW order_guard.policies IS
+'Policies, and what each of them did or would have done. For who may SELECT '
+'the table, or set the policy.';
+
 -- 6  privileges -----------------------------------------------------------
 
 REVOKE ALL ON ALL TABLES IN SCHEMA order_guard FROM PUBLIC;
@@ -3308,6 +3985,11 @@ GRANT EXECUTE ON FUNCTION
 
 -- health and numbers
 GRANT SELECT ON order_guard.incident_counts TO pg_monitor;
+-- handlers: part of watch(), and read catalogs only
+GRANT EXECUTE ON FUNCTION order_guard._is_handler_timeout(jsonb),
+	order_guard._find_handler(oid, text),
+	order_guard._check_handlers(order_guard.watch)
+	TO PUBLIC;
 
 -- these show what the reader may SELECT anyway
 GRANT SELECT ON order_guard.incidents, order_guard.actions,
@@ -3373,4 +4055,15 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION order_guard.capture(), order_guard.guard(),
 	order_guard._guarding(),
 	order_guard._itemising(integer)
+	TO PUBLIC;
+
+-- shows what the reader may SELECT, or what he set
+GRANT SELECT ON order_guard.policies TO PUBLIC;
+-- these check the caller's rights themselves
+GRANT EXECUTE ON FUNCTION
+	order_guard._policy_problem(order_guard.policy),
+	order_guard.set_policy(text, text, text, interval, regclass, text[],
+		integer, interval, jsonb, boolean),
+	order_guard.alter_policy(text, boolean, boolean),
+	order_guard.drop_policy(text)
 	TO PUBLIC;

@@ -192,6 +192,8 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		og_action_move(&c, request, answer);
 	else if (strcmp(request->action, "ask_again") == 0)
 		og_action_ask_again(&c, request, answer);
+	else if (strcmp(request->action, "handler") == 0)
+		og_action_handler(&c, request, answer);
 	else if (og_action_is_prepared(request->action))
 		og_action_prepared(&c, request, answer);
 	else
@@ -403,7 +405,7 @@ og_action_check_kind(Datum kind)
 		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
 		"deleted", "coverage", "storm", "mismatch", "duplicate",
 		"missing_step", "invalid", "illegal_transition", "channel", "rate",
-		"reported", "contradiction"
+		"reported", "contradiction", "policy"
 	};
 	static const Oid types[] = {TEXTOID};
 	char	   *name = TextDatumGetCString(kind);

@@ -423,7 +423,8 @@ og_action_ask_again(const OgCase *c, const OgRequest *request,
 	og_action_sql("UPDATE order_guard.incident i SET summary = "
 				  "order_guard._without_note(i.summary, i.ask_person), "
 				  "severity = CASE WHEN i.ask_person IS NULL "
-				  "THEN i.severity ELSE 'warning' END, asks = 0, "
+				  "THEN i.severity ELSE order_guard._worse('warning', "
+				  "i.raised) END, asks = 0, "
 				  "ask_at = NULL, lease = NULL, verdict = NULL, "
 				  "ask_person = NULL WHERE i.id = $1",
 				  1, types, &id, NULL);

@@ -148,6 +148,10 @@ extern void og_action_check(const OgCase *c, const char *action);
 extern void og_action_move(const OgCase *c, const OgRequest *request,
 						   OgAnswer *answer);
 
+/* action_handler.c: SPI connected */
+extern void og_action_handler(const OgCase *c, const OgRequest *request,
+							  OgAnswer *answer);
+
 /*
  * action_backend.c: cancel_query, terminate, doom.  First whether that may be
  * queued; then, in the worker, with the number of the action, doing it: the

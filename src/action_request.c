@@ -12,7 +12,8 @@
 
 static const char *const actions[] = {
 	"close", "move", "cancel_query", "doom", "terminate",
-	"commit_prepared", "rollback_prepared", "ask_again"
+	"commit_prepared", "rollback_prepared", "ask_again",
+	"handler"
 };
 
 /* See action_private.h. */

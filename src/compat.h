@@ -61,4 +61,11 @@
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
+/* All settings; their number in *n. */
+#if PG_VERSION_NUM >= 160000
+#define og_guc_variables(n) get_guc_variables(n)
+#else
+#define og_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 #endif							/* OG_COMPAT_H */

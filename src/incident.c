@@ -393,11 +393,6 @@ classify(OgPending **chunk, Datum records)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* No less than a person's attention needs. */
-#define SEVERITY(incident, report) \
-	"CASE WHEN " incident ".ask_person IS NOT NULL THEN 'critical' " \
-	"ELSE coalesce(" report ".severity, 'warning') END"
-
 /*
  * Brings what is open up to date, but touches a row only if that tells
  * something new, or to say now and then that it was seen: a summary grows
@@ -411,23 +406,29 @@ refresh(Datum records)
 	static const Oid types[] = {JSONBOID};
 
 	og_incident_plan(&plan,
-					 "WITH held AS (SELECT i.id, n.*, "
-					 "i.status IS NOT DISTINCT FROM n.status AS same, "
-					 "CASE WHEN i.status IS NOT DISTINCT FROM n.status "
-					 "THEN i.ask_person END AS ask_person FROM " RECORDS
+					 "WITH held AS (SELECT i.id, n.*, s.same, s.ask_person, "
+					 "order_guard._worse(n.severity, CASE WHEN s.ask_person "
+					 "IS NULL THEN i.raised ELSE 'critical' END) AS at_least "
+					 "FROM " RECORDS
 					 " JOIN order_guard.incident i ON i.watch = n.watch "
 					 "AND i.kind = n.kind AND i.hash = n.hash "
-					 "AND i.state = 'open' WHERE n.summary IS NOT NULL "
+					 "AND i.state = 'open' CROSS JOIN LATERAL (SELECT f.same, "
+					 "CASE WHEN f.same THEN i.ask_person END FROM (SELECT "
+					 "i.status IS NOT DISTINCT FROM n.status) f (same)) s "
+					 "(same, ask_person) "
+					 "WHERE n.summary IS NOT NULL "
 					 "AND ((i.count, i.amount, i.status, i.severity) "
 					 "IS DISTINCT FROM (n.count, n.amount, n.status, "
-					 SEVERITY("i", "n") ") OR i.last_seen_at < "
+					 "order_guard._worse(n.severity, CASE WHEN s.ask_person "
+					 "IS NULL THEN i.raised ELSE 'critical' END)) "
+					 "OR i.last_seen_at < "
 					 "clock_timestamp() - interval '10 s') "
 					 "FOR UPDATE OF i SKIP LOCKED) "
 					 "UPDATE order_guard.incident i SET count = held.count, "
 					 "amount = held.amount, summary = held.summary || "
 					 "coalesce('; ' || held.ask_person, ''), "
 					 "status = held.status, "
-					 "severity = " SEVERITY("held", "held") ", "
+					 "severity = held.at_least, "
 					 "ask_person = held.ask_person, "
 					 "verdict = CASE WHEN held.same THEN i.verdict END, "
 					 "lease = CASE WHEN held.same THEN i.lease END, "

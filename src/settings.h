@@ -20,6 +20,7 @@ extern int	og_attempt_retention;	/* s */
 extern int	og_incident_retention;	/* s */
 extern int	og_action_retention;
 extern int	og_token_retention; /* s */
+extern int	og_policy_budget;	/* actions per policy and minute */
 extern char *og_token;			/* the application's, or empty */
 extern bool og_notify;
 extern bool og_log_incidents;

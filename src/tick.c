@@ -25,9 +25,11 @@
 #include "detect.h"
 #include "drain.h"
 #include "fault.h"
+#include "handler.h"
 #include "incident.h"
 #include "open.h"
 #include "owner.h"
+#include "policy.h"
 #include "prepared.h"
 #include "quarantine.h"
 #include "query.h"
@@ -38,6 +40,7 @@
 
 #define COVERAGE_INTERVAL	(10 * USECS_PER_SEC)
 #define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
+#define OWNER_COMMIT_MS	5000
 
 static MemoryContext tick_memory = NULL;
 static MemoryContext drain_memory = NULL;
@@ -309,6 +312,8 @@ steps(bool whole, OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
+		if (coverage && watch->handlers)
+			step(og_handler_check, watch, result);
 		if (swept || watch->failed)
 			step(og_detect_coverage, watch, result);
 		if (watch->error && watch->read && !watch->failed && !watch->busy)
@@ -316,6 +321,105 @@ steps(bool whole, OgTickResult *result)
 	}
 	if (coverage)
 		next_coverage = now + COVERAGE_INTERVAL;
+}
+
+/*
+ * One piece of the policies' work, perhaps in two transactions; an error is
+ * noted and left behind.  As for handlers, a commit may run code of others.
+ */
+static bool
+try_policy(int n, OgTickResult *result)
+{
+	volatile bool more = false;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		more = og_policy_act(n);
+		og_owner_begin_limit(OWNER_COMMIT_MS);
+		finish(result);
+		og_owner_end_limit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		og_owner_end_limit();
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_policy_failed(n, edata);
+		finish(result);
+		more = false;
+	}
+	PG_END_TRY();
+	return more;
+}
+
+/* What is not about one piece: an error must not stop the tick. */
+static void
+for_policies(void (*run) (void), OgTickResult *result)
+{
+	static bool failing = false;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		run();
+		finish(result);
+		failing = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		if (!failing)
+			ereport(WARNING,
+					(errcode(edata->sqlerrcode),
+					 errmsg("order_guard's policies do not work: %s",
+							edata->message)));
+		failing = true;
+	}
+	PG_END_TRY();
+}
+
+static void
+run_policies(OgTickResult *result)
+{
+	for_policies(og_policy_plan, result);
+	for (int i = 0; i < og_policy_count(); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) og_settle_serve();
+		og_action_serve();
+		while (try_policy(i, result))
+			continue;
+	}
+}
+
+/* What people and policies queued. */
+static void
+carry_out(OgTickResult *result)
+{
+	List	   *queue;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	queue = og_action_queued();
+	finish(result);
+	og_action_run(queue);
 }
 
 static void
@@ -381,6 +485,60 @@ retain(OgTickResult *result)
 }
 
 /*
+ * Runs one handler; that its work could not be committed is its result.  A
+ * commit may run code of others still, on another server.
+ */
+static void
+run_handler(OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		og_handler_call();
+		og_owner_begin_limit(OWNER_COMMIT_MS);
+		finish(result);
+		og_owner_end_limit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		og_owner_end_limit();
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_handler_lost(edata);
+		finish(result);
+	}
+	PG_END_TRY();
+}
+
+/* Handlers that are asked for, while there is time for them in this tick. */
+static void
+run_handlers(OgTickResult *result)
+{
+	bool		taken;
+
+	og_handler_begin_tick();
+	do
+	{
+		begin();
+		MemoryContextSwitchTo(tick_memory);
+		taken = og_handler_take();
+		finish(result);
+		if (taken)
+			run_handler(result);
+		(void) og_settle_serve();
+		og_action_serve();
+	} while (taken);
+}
+
+/*
  * After a time without capture everything has to be read anew.  That is noted
  * at once, since the server may be started again before it is switched on.
  */
@@ -404,8 +562,6 @@ notice_switch(OgTickResult *result)
 void
 og_tick_run(bool whole, OgTickResult *result)
 {
-	List	   *queue;
-
 	memset(result, 0, sizeof(*result));
 	forget();
 	MemoryContextSwitchTo(tick_memory);
@@ -419,10 +575,11 @@ og_tick_run(bool whole, OgTickResult *result)
 	og_detect_uncommitted();
 	og_detect_duplicates();
 	og_detect_prepared();
-	MemoryContextSwitchTo(tick_memory);
-	queue = og_action_queued();
 	finish(result);
-	og_action_run(queue);
+	run_policies(result);
+	carry_out(result);
+	run_handlers(result);
+	for_policies(og_policy_collect, result);
 	retain(result);
 	result->tracked = og_tracker_count();
 	pgstat_report_stat(true);

@@ -148,6 +148,7 @@ pin_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
+		{"exit_on_error", "off"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "500ms"},
 		/* The worker gives way, not whom it meets. */
