@@ -193,14 +193,27 @@ CREATE TABLE order_guard.incident (
 	summary		text NOT NULL,
 	evidence	jsonb NOT NULL DEFAULT '{}',
 	resolution	text,
+	-- of asking the gateway, see claim() and answer()
+	asks		integer NOT NULL DEFAULT 0,	-- times it was handed out
+	ask_at		timestamptz,			-- not before; with a lease: its end
+	lease		bigint,					-- of the asker that has it
+	verdict		text					-- the gateway's first definite one
+				CHECK (verdict IN ('succeeded', 'failed')),
+	ask_person	text,					-- why a person has to decide
 	raised		text					-- severity it has at least
 );
 CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
 	WHERE state = 'open';
 CREATE INDEX incident_hash ON order_guard.incident (watch, hash);
 CREATE INDEX incident_closed ON order_guard.incident (closed_at) WHERE state <> 'open';
+CREATE INDEX incident_due ON order_guard.incident
+	((coalesce(ask_at, opened_at)), id)
+	WHERE state = 'open' AND key IS NOT NULL AND verdict IS NULL
+		AND ask_person IS NULL;
 COMMENT ON TABLE order_guard.incident IS
 'Recorded anomalies; at most one open per watch, kind and key.';
+
+CREATE SEQUENCE order_guard.lease_id;
 
 CREATE SEQUENCE order_guard.action_id;
 
@@ -307,6 +320,7 @@ SELECT pg_catalog.pg_extension_config_dump('order_guard.watch', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.watch_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident_id', '');
+SELECT pg_catalog.pg_extension_config_dump('order_guard.lease_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.action', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.action_id', '');
 
@@ -1974,6 +1988,47 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION order_guard._is_schedule(ask jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
+DECLARE
+	pause jsonb;
+	duration interval;
+BEGIN
+	IF jsonb_typeof(ask) <> 'array' OR jsonb_array_length(ask) > 20 THEN
+		RETURN false;
+	END IF;
+	FOR pause IN SELECT a.value FROM jsonb_array_elements(ask) a LOOP
+		IF jsonb_typeof(pause) <> 'string' THEN
+			RETURN false;
+		END IF;
+		duration := pause #>> '{}';
+		IF NOT isfinite(duration) OR duration <= '0'::interval
+			OR duration > '1 year'::interval THEN
+			RETURN false;
+		END IF;
+	END LOOP;
+	RETURN true;
+EXCEPTION WHEN data_exception THEN
+	RETURN false;
+END
+$$;
+
+CREATE FUNCTION order_guard._are_verdicts(verdicts jsonb)
+RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF jsonb_typeof(verdicts) <> 'object' THEN
+		RETURN false;
+	END IF;
+	RETURN verdicts - '{succeeded,failed}'::text[] = '{}'
+		AND coalesce(verdicts -> 'succeeded' <> verdicts -> 'failed', true)
+		AND NOT EXISTS (SELECT FROM jsonb_each(verdicts) v
+			WHERE jsonb_typeof(v.value) <> 'string'
+				OR octet_length(v.value #>> '{}') NOT BETWEEN 1 AND 200);
+END
+$$;
+
 CREATE FUNCTION order_guard._is_handler_timeout(value jsonb)
 RETURNS boolean LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -2072,8 +2127,9 @@ DECLARE
 	known constant text := 'Options are: refused (true, false), vanished'
 		' ("each", "group", "off"), error_text (true, false), mask_key'
 		' (true, false), settle (true, false), token ("setting"), reuse'
-		' ("refuse", "incident"), handlers ({KIND: "schema.function"}),'
-		' handler_timeout ("5 s").';
+		' ("refuse", "incident"), verdicts ({"succeeded": STATUS, "failed":'
+		' STATUS}), ask (["1 m", "5 m"], at most 20), handlers ({KIND:'
+		' "schema.function"}), handler_timeout ("5 s").';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
@@ -2082,7 +2138,8 @@ BEGIN
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
 		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
-			'settle', 'token', 'reuse', 'handlers', 'handler_timeout')
+			'settle', 'token', 'reuse', 'verdicts', 'ask', 'handlers',
+			'handler_timeout')
 		THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
@@ -2090,6 +2147,8 @@ BEGIN
 			THEN o.value IN ('"each"', '"group"', '"off"')
 			WHEN o.key = 'token' THEN o.value = '"setting"'
 			WHEN o.key = 'reuse' THEN o.value IN ('"refuse"', '"incident"')
+			WHEN o.key = 'verdicts' THEN order_guard._are_verdicts(o.value)
+			WHEN o.key = 'ask' THEN order_guard._is_schedule(o.value)
 			WHEN o.key = 'handlers' THEN jsonb_typeof(o.value) = 'object'
 			WHEN o.key = 'handler_timeout'
 			THEN order_guard._is_handler_timeout(o.value)
@@ -2173,6 +2232,12 @@ BEGIN
 	END IF;
 	PERFORM order_guard._check_deadlines(w.deadlines, w.terminal);
 	PERFORM order_guard._check_options(w.options);
+	IF w.options ? 'verdicts' AND w.status LIKE '(%' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('option verdicts: the status of %s is an '
+				'expression', w.relation),
+			HINT = 'Only an order whose status is a column can be moved.';
+	END IF;
 	PERFORM order_guard._check_guard(w);
 	PERFORM order_guard._check_handlers(w);
 END
@@ -2416,7 +2481,8 @@ BEGIN
 		nullif(coalesce(wish.amount, old.amount), ''), 'amount') r;
 	PERFORM order_guard._check_watch(w);
 	PERFORM order_guard._check_statuses(status_type, w.terminal || ARRAY(
-		SELECT jsonb_object_keys(w.deadlines)));
+		SELECT jsonb_object_keys(w.deadlines)) || ARRAY(
+		SELECT v.value FROM jsonb_each_text(w.options -> 'verdicts') v));
 	RETURN w;
 END
 $$;
@@ -3067,7 +3133,7 @@ CREATE VIEW order_guard.incidents WITH (security_barrier) AS
 		-- others' statements are shown to those who see them anyway
 		CASE WHEN pg_has_role('pg_read_all_stats', 'MEMBER') THEN i.evidence
 			ELSE i.evidence - 'query' END AS evidence,
-		i.resolution
+		i.resolution, i.asks, i.ask_at, i.verdict, i.ask_person
 	FROM order_guard.incident i
 	WHERE order_guard._may_see(i.relation, i.kind, i.state, i.key);
 COMMENT ON VIEW order_guard.incidents IS
@@ -3132,7 +3198,8 @@ CREATE FUNCTION order_guard.resolve(incident bigint, action text,
 COMMENT ON FUNCTION order_guard.resolve(bigint, text, text, jsonb) IS
 'Acts on an open incident: close, move (args {"to": status}), cancel_query, '
 'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}), '
-'handler. {"dry_run": true} only tells. See doc/resolve.md for who may.';
+'handler, ask_again. {"dry_run": true} only tells. See doc/resolve.md for who '
+'may.';
 
 CREATE FUNCTION order_guard.resolve_all(kind text, action text,
 		relation regclass DEFAULT NULL, note text DEFAULT NULL,
@@ -3209,6 +3276,91 @@ $$;
 COMMENT ON FUNCTION order_guard.explain(regclass, text) IS
 'All that is known about one order, in the order of time; the last row is '
 'what it is now. As the caller, who needs SELECT on the table.';
+
+-- Asking the gateway: claim() and answer() are in C, these are their parts.
+
+CREATE FUNCTION order_guard._ask_schedule(options jsonb) RETURNS interval[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	SET intervalstyle = postgres
+BEGIN ATOMIC
+	SELECT ARRAY(SELECT a.value::interval FROM jsonb_array_elements_text(
+		coalesce(options -> 'ask', '["1 m", "5 m", "15 m", "1 h", "1 d"]'))
+		WITH ORDINALITY a (value, n) ORDER BY a.n);
+END;
+COMMENT ON FUNCTION order_guard._ask_schedule(jsonb) IS
+'The pauses between asking a gateway and asking it again.';
+
+CREATE FUNCTION order_guard._fitting(evidence jsonb, bytes integer)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN octet_length(evidence::text) <= bytes THEN evidence
+		ELSE jsonb_build_object('bytes', octet_length(evidence::text),
+			'begins', left(evidence::text, bytes / 8)) END;
+END;
+COMMENT ON FUNCTION order_guard._fitting(jsonb, integer) IS
+'The evidence, or its beginning if it is longer.';
+
+CREATE FUNCTION order_guard._keep_answers(old jsonb, new jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN old ? 'answers'
+		THEN new || jsonb_build_object('answers', old -> 'answers')
+		ELSE new END;
+END;
+COMMENT ON FUNCTION order_guard._keep_answers(jsonb, jsonb) IS
+'New evidence for an incident, with the gateway''s answers in the old one.';
+
+CREATE FUNCTION order_guard._add_answer(evidence jsonb, answer jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	-- the last five
+	SELECT evidence || jsonb_build_object('answers', (
+		SELECT jsonb_agg(a.value ORDER BY a.n DESC) FROM (
+			SELECT l.value, -l.n AS n
+			FROM jsonb_array_elements(coalesce(evidence -> 'answers', '[]')
+				|| answer) WITH ORDINALITY l (value, n)
+			ORDER BY l.n DESC LIMIT 5) a));
+END;
+COMMENT ON FUNCTION order_guard._add_answer(jsonb, jsonb) IS
+'An incident''s evidence with one more answer; it keeps the last five.';
+
+CREATE FUNCTION order_guard._without_note(summary text, ask_person text)
+	RETURNS text
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN ask_person IS NULL THEN summary
+		ELSE left(summary, -length('; ' || ask_person)) END;
+END;
+COMMENT ON FUNCTION order_guard._without_note(text, text) IS
+'The summary of an incident without why a person has to decide.';
+
+/*
+ * As with resolve(), no search_path is set: reading and moving an order runs
+ * the types and triggers of its table.
+ */
+CREATE FUNCTION order_guard.claim(max integer, lease interval,
+		kind text DEFAULT NULL, relation regclass DEFAULT NULL)
+	RETURNS TABLE (incident bigint, kind text, relation regclass, key text,
+		status text, token text, amount numeric, customer text,
+		tries integer, lease bigint, lease_until timestamptz,
+		opened_at timestamptz)
+	LANGUAGE C ROWS 10 AS 'MODULE_PATHNAME', 'og_claim';
+COMMENT ON FUNCTION order_guard.claim(integer, interval, text, regclass) IS
+'Hands out incidents to a program that asks the gateway, which answers within '
+'the lease; else they are handed out again. Stalled ones, if no kind is '
+'named; of tables of the caller''s own roles and of superusers, if no relation '
+'is named. Commit before asking.';
+
+CREATE FUNCTION order_guard.answer(incident bigint, verdict text,
+		evidence jsonb DEFAULT '{}', lease bigint DEFAULT NULL)
+	RETURNS TABLE (action_id bigint, result text, detail text)
+	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_answer';
+COMMENT ON FUNCTION order_guard.answer(bigint, text, jsonb, bigint) IS
+'Says what the gateway knows of an order: succeeded, failed, pending or '
+'unknown. An error while asking is unknown.';
 
 -- 5a  policies -------------------------------------------------------------
 
@@ -3597,6 +3749,11 @@ SET search_path = pg_catalog, pg_temp AS $$
 			WHEN p.action IN ('cancel_query', 'doom', 'terminate')
 				THEN order_guard._session_stays(i.evidence, p.after)
 			WHEN i.opened_at > clock_timestamp() - p.after THEN false
+			-- nobody guesses while a gateway is asked, when it has said
+			-- something definite, or a person is to decide
+			WHEN p.action = 'move' AND (i.verdict IS NOT NULL
+				OR i.ask_person IS NOT NULL OR (i.lease IS NOT NULL AND i.ask_at > clock_timestamp()))
+				THEN false
 			WHEN p.action = 'escalate'
 				THEN order_guard._severity_rank(i.severity) <
 					order_guard._severity_rank(p.args ->> 'severity')
@@ -3819,6 +3976,7 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._check_since, order_guard._check_token,
 	order_guard._check_deadline, order_guard._check_deadlines,
 	order_guard._check_statuses, order_guard._check_options,
+	order_guard._is_schedule, order_guard._are_verdicts,
 	order_guard._check_watch, order_guard._check_guard,
 	order_guard._is_guarded, order_guard._trigger_arguments,
 	order_guard._expected_triggers, order_guard._own_triggers,
@@ -3854,6 +4012,12 @@ GRANT EXECUTE ON FUNCTION
 	order_guard.resolve_all(text, text, regclass, text, jsonb, integer,
 		boolean),
 	order_guard.explain(regclass, text)
+	TO PUBLIC;
+
+-- both check the caller's rights on each table
+GRANT EXECUTE ON FUNCTION
+	order_guard.claim(integer, interval, text, regclass),
+	order_guard.answer(bigint, text, jsonb, bigint)
 	TO PUBLIC;
 
 GRANT SELECT ON order_guard.in_flight, order_guard.attempts,

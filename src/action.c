@@ -179,7 +179,9 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 	}
 	og_proof_expect(answer, "incident", "open");
 	og_proof_find(answer, "incident", c.state);
-	if (strcmp(c.state, "open") != 0)
+	if (strcmp(request->action, "answer") == 0)
+		og_action_answer(&c, request, answer);
+	else if (strcmp(c.state, "open") != 0)
 	{
 		answer->result = "refused";
 		answer->detail = psprintf("the incident is %s already", c.state);
@@ -188,13 +190,15 @@ og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		close_by_hand(request, answer);
 	else if (strcmp(request->action, "move") == 0)
 		og_action_move(&c, request, answer);
+	else if (strcmp(request->action, "ask_again") == 0)
+		og_action_ask_again(&c, request, answer);
 	else if (strcmp(request->action, "handler") == 0)
 		og_action_handler(&c, request, answer);
 	else if (og_action_is_prepared(request->action))
 		og_action_prepared(&c, request, answer);
 	else
 		og_action_signal(&c, request, answer);
-	if (request->dry_run)
+	if (request->dry_run || answer->id != 0)
 		return;
 	answer->id = record_action(&c, request, answer);
 	if (answer->resolution)
@@ -401,7 +405,7 @@ og_action_check_kind(Datum kind)
 		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
 		"deleted", "coverage", "storm", "mismatch", "duplicate",
 		"missing_step", "invalid", "illegal_transition", "channel", "rate",
-		"reported", "policy"
+		"reported", "contradiction", "policy"
 	};
 	static const Oid types[] = {TEXTOID};
 	char	   *name = TextDatumGetCString(kind);

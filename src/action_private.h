@@ -42,6 +42,11 @@ typedef struct OgRequest
 	char	   *gid;			/* of a prepared transaction, or NULL */
 	bool		dry_run;
 
+	/* of answer() */
+	const char *verdict;		/* succeeded, failed, pending, unknown */
+	Jsonb	   *evidence;
+	int64		lease;			/* under which it was asked; 0: not said */
+
 	/*
 	 * Of the worker: by is what the audit says instead of og_rights_who().
 	 * unattended: whether it may be done was decided when the policy or the
@@ -98,9 +103,8 @@ extern bool og_action_is_prepared(const char *action);
 extern void og_action_act(int64 incident, const OgRequest *request,
 						  OgAnswer *answer);
 
-/* action.c: raises 22023 for a kind of incident that does not exist */
+/* action.c: raises 22023 if there is no such kind of incident */
 extern void og_action_check_kind(Datum kind);
-
 /* action.c: reads an incident, with a locking clause or ""; false: none */
 extern bool og_action_read_case(int64 id, const char *lock, OgCase *c);
 
@@ -168,5 +172,14 @@ extern void og_action_prepared(const OgCase *c, const OgRequest *request,
 							   OgAnswer *answer);
 extern bool og_action_verify(const OgCase *c, OgAnswer *answer);
 extern void og_action_finish(const OgCase *c, bool commit, OgAnswer *answer);
+
+/*
+ * action_answer.c: what the gateway says, SPI connected.  An answer may
+ * concern an incident that is closed; one that is recorded already has its id.
+ */
+extern void og_action_answer(const OgCase *c, const OgRequest *request,
+							 OgAnswer *answer);
+extern void og_action_ask_again(const OgCase *c, const OgRequest *request,
+								OgAnswer *answer);
 
 #endif							/* OG_ACTION_PRIVATE_H */

@@ -12,7 +12,7 @@
 
 static const char *const actions[] = {
 	"close", "move", "cancel_query", "doom", "terminate",
-	"commit_prepared", "rollback_prepared",
+	"commit_prepared", "rollback_prepared", "ask_again",
 	"handler"
 };
 

@@ -445,8 +445,8 @@ retain(OgTickResult *result)
 	static OgPlan incidents = {
 		"DELETE FROM order_guard.incident WHERE id IN (SELECT id "
 		"FROM order_guard.incident WHERE state <> 'open' AND closed_at < "
-		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000)",
-		NULL
+		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000 "
+		"FOR UPDATE SKIP LOCKED)", NULL
 	};
 	static OgPlan actions = {
 		"DELETE FROM order_guard.action WHERE id = ANY (ARRAY(SELECT id "
