@@ -131,6 +131,8 @@ sub handle
 }
 
 for my $body (
+	$node->pg_version >= 17 ?
+		q{PERFORM set_config('transaction_timeout', '1ms', false)} : (),
 	q{ALTER ROLE shop SUPERUSER},
 	q{RESET ROLE},
 	q{SET SESSION AUTHORIZATION DEFAULT},

@@ -150,7 +150,18 @@ my %slow = (
 	free => q{BEGIN PERFORM set_config('statement_timeout', '0', false),
 		set_config('lock_timeout', '0', false);
 		SET LOCAL statement_timeout = 0;
-		PERFORM pg_sleep(1000); RETURN NULL; END});
+		PERFORM pg_sleep(1000); RETURN NULL; END},
+	counter => q{BEGIN PERFORM count(*) FROM generate_series(1, 1000000000000);
+		RETURN NULL; END},
+	nested => q{BEGIN RETURN shop.nest(200); END});
+sql(q{SET ROLE shop; CREATE FUNCTION shop.nest(n int) RETURNS jsonb
+	LANGUAGE plpgsql AS $$ BEGIN
+		IF n = 0 THEN PERFORM pg_sleep(1000); END IF;
+		RETURN shop.nest(n - 1);
+	EXCEPTION WHEN query_canceled THEN
+		PERFORM pg_sleep(1000);
+		RETURN '{"resolved": true}';
+	END $$});
 my %id = map { $_ => stuck($_, $slow{$_}, timeout => '300 ms') }
   sort keys %slow;
 sql(qq{INSERT INTO order_guard.action (incident, action, by, result)
@@ -158,8 +169,12 @@ sql(qq{INSERT INTO order_guard.action (incident, action, by, result)
 ask($_) for sort values %id;
 sql(q{INSERT INTO other VALUES (1, 'PAYING')});
 tick() for 1 .. 3;
-like(result($id{$_}), qr/^failed: took longer than 300 ms/, "$_ is ended")
-  for sort keys %slow;
+foreach (sort keys %slow)
+{
+	like(result($id{$_}), qr/^failed: took longer than 300 ms/, "$_ is ended");
+	cmp_ok(sql(qq{SELECT max((proof ->> 'ms')::int) FROM order_guard.action
+		WHERE incident = $id{$_}}), '<', 2000, 'in time');
+}
 is(sql(q{SELECT count(*) FROM order_guard.incidents
 	WHERE relation = 'other'::regclass}), 1, 'others are served');
 is(sql(qq{SELECT count(*) FROM order_guard.actions WHERE result = 'queued'
@@ -220,14 +235,27 @@ $id = stuck('word', q{BEGIN
 sql(q{SET ROLE shop; SELECT order_guard.watch('shop.word', NULL,
 	options => '{"handlers": {"reported": "shop.handle_word",
 		"uncommitted": "shop.handle_word"}}')});
-$person->query('SET order_guard.open_threshold = 0; BEGIN');
-$person->query(q{INSERT INTO shop.word VALUES (2, 'PAYING')});
+my $client = do { local $ENV{PGUSER} = 'shop'; session($node) };
+$client->query('SET order_guard.open_threshold = 0; BEGIN');
+$client->query(q{INSERT INTO shop.word VALUES (2, 'PAYING')});
 ok(scan_until($node, q{SELECT count(*) = 1 FROM order_guard.incident
 	WHERE kind = 'uncommitted'}), 'it is open');
 like(ask_and_tick(sql(q{SELECT id FROM order_guard.incident
 	WHERE kind = 'uncommitted'})),
 	qr/^refused: it says resolved, but uncommitted goes away/, 'still');
-$person->query('ROLLBACK');
+
+# What the worker would have to do meanwhile, for this very handler.
+sql(q{SET ROLE shop; CREATE FUNCTION shop.handle_self(incident bigint)
+	RETURNS jsonb LANGUAGE sql
+	AS $$ SELECT to_jsonb(r) FROM order_guard.resolve(incident, 'terminate') r
+	$$;
+	SELECT order_guard.watch('shop.word', NULL,
+	options => '{"handlers": {"reported": "shop.handle_word",
+		"uncommitted": "shop.handle_self"}, "handler_timeout": "300 ms"}')});
+like(ask_and_tick(sql(q{SELECT id FROM order_guard.incident
+	WHERE kind = 'uncommitted'})), qr/^failed: took longer than 300 ms/,
+	'it does not wait for itself for ever');
+$client->query('ROLLBACK');
 sql(qq{UPDATE order_guard.incident SET kind = 'reported' WHERE id = $id});
 is(ask_and_tick($id), 'done: a b', 'of what cannot be looked at');
 is(state($id), 'resolved: a b by handler of reported', 'it is believed');
@@ -252,6 +280,13 @@ ok(scan_until($node, qq{SELECT result = 'queued' FROM order_guard.actions
 $person->query('COMMIT');
 ok(scan_until($node, qq{SELECT state = 'resolved' FROM order_guard.incidents
 	WHERE id = $id}), 'done when they are free');
+
+# What it needs goes away under it.
+$id = stuck('dropper', q{BEGIN EXECUTE 'DROP TABLE shop.dropper';
+	RETURN '{"resolved": true}'; END});
+is(ask_and_tick($id),
+	'refused: it says resolved, but the order cannot be read', 'its table');
+tick();
 
 # Whose function it is.
 $id = stuck('owned', q{BEGIN RETURN NULL; END});
