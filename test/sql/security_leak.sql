@@ -20,10 +20,11 @@ ROLLBACK;
 SELECT count(*) FROM order_guard.scan();
 INSERT INTO order_guard.incident (id, kind, watch, relation, relation_name,
 		key, hash, status, customer, summary, evidence)
-	SELECT -1, 'reported', :watch, 'og_hidden'::regclass, 'og_hidden', '7003',
+	SELECT 900000000001, 'reported', :watch, 'og_hidden'::regclass, 'og_hidden', '7003',
 		gen_random_uuid(), 'S-xyzzy', 'C-xyzzy', 'xyzzy', '{"x": "xyzzy"}';
-INSERT INTO order_guard.action (id, incident, action, by, result, detail)
-	VALUES (-1, -1, 'close', 'x', 'refused', 'xyzzy');
+-- its record stays: the table is append-only
+INSERT INTO order_guard.action (incident, action, by, result, detail)
+	VALUES (900000000001, 'close', 'x', 'refused', 'xyzzy');
 
 CREATE TEMP TABLE target AS
 SELECT c.oid::regclass::text AS f,
@@ -38,7 +39,7 @@ SELECT p.oid::regprocedure::text,
 			THEN format('%L', 'og_hidden'::regclass::oid)
 		WHEN t.type = 'boolean'::regtype THEN 'false'
 		WHEN t.type = 'interval'::regtype THEN '''0'''
-		WHEN p.proargnames[t.n] = 'incident' THEN '-1'
+		WHEN p.proargnames[t.n] = 'incident' THEN '900000000001'
 		WHEN t.type IN ('bigint'::regtype, 'integer'::regtype)
 			THEN format('%s', w.id)
 		WHEN p.proargnames[t.n] = 'action' THEN '''close'''
@@ -106,7 +107,7 @@ SELECT t.f FROM target t WHERE replace(pg_temp.ask(t.query), 'S-xyzzy', '')
 	~ 'xyzzy|31337' ORDER BY 1;
 ROLLBACK;
 SELECT order_guard.unwatch('og_hidden');
-DELETE FROM order_guard.incident WHERE id = -1;
+DELETE FROM order_guard.incident WHERE id = 900000000001;
 DROP TABLE og_hidden;
 DROP TABLE target CASCADE;
 DROP ROLE og_stranger, og_monitor;

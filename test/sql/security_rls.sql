@@ -37,7 +37,7 @@ INSERT INTO order_guard.incident (id, kind, watch, relation, relation_name,
 		(8, 'stalled', 'no key', 'open')) v (n, kind, key, state);
 INSERT INTO order_guard.action (id, incident, action, by, result)
 	SELECT id, id, 'acknowledge', 'x', 'done' FROM order_guard.incident
-	WHERE id < 0;
+	WHERE id BETWEEN -8 AND -1;
 INSERT INTO order_guard.tracked (watch, hash, key, status, since, deadline)
 	VALUES (-1, gen_random_uuid(), '(1,x)', 'PAYING', now() - interval '2 h',
 		now() - interval '1 h'),
@@ -49,7 +49,7 @@ PREPARE seen AS
 		(SELECT array_agg(id ORDER BY id DESC) FROM order_guard.incidents
 			WHERE relation = 'og_shop.orders'::regclass) AS incidents,
 		(SELECT array_agg(id ORDER BY id DESC) FROM order_guard.actions
-			WHERE id < 0) AS actions,
+			WHERE id BETWEEN -8 AND -1) AS actions,
 		(SELECT array_agg(key ORDER BY key) FROM order_guard.stalled
 			WHERE relation = 'og_shop.orders'::regclass) AS stalled;
 EXECUTE seen;
