@@ -11,6 +11,8 @@ KNOWN_XX000='^XX000: failed to find conversion function from .*'
 KNOWN_XX000+=' \(coerce_type, parse_coerce.c\)$'
 KNOWN_XX000+='|^XX000: invalid INTERVAL typmod: 0x[0-9a-f]*'
 KNOWN_XX000+=' \(intervaltypmod[a-z]*, timestamp.c\)$'
+KNOWN_XX000+='|^XX000: [a-z]*range_[a-z_]* called in non-aggregate context'
+KNOWN_XX000+=' \([a-z_]*, [a-z]*types.c\)$'
 
 # What a statement may fail with, if its author knows nothing: not supported,
 # data, constraints, states, names and rights, limits, a statement's time-out,

@@ -88,6 +88,16 @@ UPDATE og_shop.orders SET agent = 'og_owner' WHERE a = 2;
 CREATE POLICY his ON og_shop.orders TO og_owner USING (a = 2);
 EXECUTE seen;
 
+-- a policy that reads incidents does not look into itself
+RESET ROLE;
+ALTER TABLE og_shop.orders OWNER TO CURRENT_USER;
+ALTER POLICY his ON og_shop.orders TO og_ben USING (EXISTS (
+	SELECT FROM order_guard.incidents i WHERE i.key = '(1,x)'));
+SET ROLE og_ben;
+EXECUTE seen;
+RESET ROLE;
+DROP POLICY his ON og_shop.orders;
+
 -- a function that tells cannot get in before the filter
 SET ROLE og_ben;
 CREATE FUNCTION pg_temp.tell(text) RETURNS boolean LANGUAGE plpgsql
