@@ -59,6 +59,7 @@ typedef struct Lookup
 
 static Lookup lookups[LOOKUPS];
 static int	next_lookup = 0;
+static bool looking = false;	/* a policy may read incidents itself */
 
 static TimeoutId limit = MAX_TIMEOUTS;
 static volatile sig_atomic_t too_late = false;
@@ -269,16 +270,18 @@ look_up(Lookup *lookup, const char *key)
 		return false;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
+	looking = true;
 	PG_TRY();
 	{
 		found = find_row_guarded(lookup, key);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
+		looking = false;
 	}
 	PG_CATCH();
 	{
-		found = false;
+		looking = found = false;
 		after_error(lookup, context, owner);
 	}
 	PG_END_TRY();
@@ -291,6 +294,8 @@ may_see_row(Oid relation, const char *key)
 	Lookup	   *lookup;
 	bool		found;
 
+	if (looking)
+		return false;
 	SPI_connect();
 	lookup = find_lookup(relation);
 	if (lookup == NULL)

@@ -1,16 +1,12 @@
 -- A hostile owner of a guarded table: whatever code of his order_guard might
--- meet never runs as a superuser, nor as anybody else but him.
+-- meet never runs as a superuser, nor as anybody else but him.  (The output
+-- function of a type is in C, so it is not an ordinary user's.)
 \set ON_ERROR_STOP on
 SET client_min_messages = error;
 \set VERBOSITY terse
 CREATE ROLE og_evil;
-CREATE ROLE og_victim;
 CREATE SCHEMA evil AUTHORIZATION og_evil;
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
-CREATE TABLE og_secret (word text);
-INSERT INTO og_secret VALUES ('hunter2');
-GRANT SELECT ON og_secret TO og_victim;
-GRANT USAGE ON SCHEMA public TO og_evil;
 SET ROLE og_evil;
 -- who ran it; the attack itself: take over, or tell
 CREATE TABLE evil.ran (who text, login text, what text);
@@ -45,16 +41,6 @@ BEGIN
 END
 $$;
 CREATE CAST (evil.mood AS text) WITH FUNCTION evil.to_text(evil.mood);
--- an operator that the planner calls for an estimate
-CREATE FUNCTION evil.same(int, int) RETURNS boolean LANGUAGE plpgsql
-IMMUTABLE AS $$
-BEGIN
-	PERFORM evil.strike('operator');
-	RETURN true;
-END
-$$;
-CREATE OPERATOR evil.=== (FUNCTION = evil.same, LEFTARG = int, RIGHTARG = int,
-	RESTRICT = eqsel);
 CREATE FUNCTION evil.trigger() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM evil.strike(tg_name);
@@ -78,27 +64,12 @@ CREATE CONSTRAINT TRIGGER b AFTER INSERT OR UPDATE ON evil.orders
 	EXECUTE FUNCTION evil.trigger();
 INSERT INTO evil.orders SELECT ROW(n)::evil.key, 'PAYING', 'tok' || n, n
 	FROM generate_series(1, 50) n;
-CREATE TABLE evil.members (id int);
-INSERT INTO evil.members SELECT n % 3 FROM generate_series(1, 900) n;
-ANALYZE evil.members;
 GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 SELECT order_guard.watch('evil.orders',
 	'(CASE WHEN evil.quietly(''status'') AND n > 0 THEN ''PAYING'' END)',
 	'{"PAYING": "1 us"}', token => 'token',
 	amount => '(n + coalesce((''(7)''::evil.key).a, 0))',
 	key => '{k}') > 0 AS watched;
--- for row security, with each of them in a policy
-CREATE TABLE evil.secured (id int PRIMARY KEY, status evil.mood, token text);
-CREATE INDEX ON evil.secured (token);
-ALTER TABLE evil.secured ENABLE ROW LEVEL SECURITY;
-GRANT SELECT ON evil.secured TO PUBLIC;
-CREATE POLICY p ON evil.secured USING (evil.quietly('policy'));
-SELECT order_guard.watch('evil.secured', 'status', '{"PAYING": "1 us"}',
-	token => 'token') > 0 AS watched;
-RESET ROLE;
-SELECT count(*) FROM order_guard.scan();
-SET ROLE og_evil;
-INSERT INTO evil.secured VALUES (1, 'PAYING', 'tok1');
 TRUNCATE evil.ran;
 RESET ROLE;
 
@@ -109,7 +80,7 @@ ALTER TABLE evil.orders RENAME token TO tok;
 SELECT count(*) FROM order_guard.scan();
 SELECT count(*) FROM order_guard.scan();
 SELECT kind, count(*) FROM order_guard.incidents
-WHERE relation_name LIKE 'evil.%' AND kind = 'stalled' GROUP BY kind;
+WHERE relation = 'evil.orders'::regclass AND kind = 'stalled' GROUP BY kind;
 -- a superuser looks at everything, and names no table
 SELECT count(*) > 0 AS all_seen FROM order_guard.incidents;
 SELECT count(*) > 0 AS all_seen FROM order_guard.stalled;
@@ -120,64 +91,10 @@ SELECT count(*) FROM order_guard.suggest() WHERE statement LIKE '%evil%';
 SELECT * FROM order_guard.resolve_all('stalled', 'move',
 	args => '{"to": "PAID"}', dry_run => false);
 \set ON_ERROR_STOP on
--- so does an ordinary victim
-SET ROLE og_victim;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
-SELECT count(*) FROM order_guard.stalled
-WHERE relation = 'evil.secured'::regclass;
-SELECT count(*) > 0 AS known FROM order_guard.outcome('tok1');
-RESET ROLE;
--- policies that call nothing strange, but tell what the reader may read
-SET ROLE og_evil;
-ALTER POLICY p ON evil.secured USING (EXISTS (SELECT FROM evil.members m
-	WHERE m.id OPERATOR(evil.===) 1));
-SET ROLE og_victim;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
-SELECT count(*) > 0 AS known FROM order_guard.outcome('tok1');
-SET ROLE og_evil;
-ALTER POLICY p ON evil.secured USING (pg_notify('loot', (SELECT word
-	FROM public.og_secret)) IS NOT NULL);
-SET ROLE og_victim;
-LISTEN loot;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
-SET ROLE og_evil;
-ALTER POLICY p ON evil.secured USING ((SELECT word = 'hunter2'
-	FROM public.og_secret));
-SET ROLE og_victim;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
--- what does no harm is evaluated
-SET ROLE og_evil;
-ALTER POLICY p ON evil.secured USING (EXISTS (SELECT FROM evil.members m
-	WHERE m.id = secured.id));
-SET ROLE og_victim;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
--- errors and endless work are not the reader's
-SET ROLE og_evil;
-ALTER POLICY p ON evil.secured USING (1 / (id - 1) = 1);
-SET ROLE og_victim;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
-SELECT count(*) > 0 AS known FROM order_guard.outcome('tok1');
-SET ROLE og_evil;
-ALTER POLICY p ON evil.secured USING ((SELECT count(*)
-	FROM generate_series(1, 1000000000) g) > 0);
-SET ROLE og_victim;
-SELECT count(*) FROM order_guard.incidents
-WHERE relation = 'evil.secured'::regclass;
-RESET ROLE;
-UNLISTEN *;
-
 -- nothing ran but as its owner, and nobody has risen
 SELECT who, count(*) FROM evil.ran WHERE who <> 'og_evil' GROUP BY who;
 SELECT count(*) > 0 AS ran FROM evil.ran;
 SELECT rolsuper FROM pg_roles WHERE rolname = 'og_evil';
-SELECT order_guard.unwatch('evil.orders'), order_guard.unwatch('evil.secured');
+SELECT order_guard.unwatch('evil.orders');
 DROP SCHEMA evil CASCADE;
-DROP TABLE og_secret;
-REVOKE USAGE ON SCHEMA public FROM og_evil;
-DROP ROLE og_evil, og_victim;
+DROP ROLE og_evil;

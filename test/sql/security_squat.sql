@@ -21,7 +21,8 @@ BEGIN
 END
 $$;
 -- it must not even get as far as an operator of his
-CREATE FUNCTION order_guard.yes(name, text) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION order_guard.yes(name, text) RETURNS boolean
+LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE 'ALTER ROLE og_evil SUPERUSER';
 	RETURN true;

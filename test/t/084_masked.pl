@@ -37,7 +37,8 @@ $node->safe_psql(
 	INSERT INTO cards VALUES ('4111-0001', 'PAYING', 'Jane Roe');
 	INSERT INTO plain VALUES ('5222-0001', 'PAYING')});
 $node->psql('postgres',
-	q{BEGIN; INSERT INTO cards VALUES ('4111-0002', 'NEW', 'Jane Roe'); SELECT 1/0; COMMIT}
+	q{BEGIN; INSERT INTO cards VALUES ('4111-0002', 'NEW', 'Jane Roe');
+		SELECT 1/0; COMMIT}
 );
 my $holder = session($node, name => "till\nLOG:  forged \x{1b}[31m");
 $holder->query(
@@ -68,7 +69,8 @@ like($payloads, qr/"event":"resolved"[^}]*"key":"$hash"/,
 like($payloads, qr/"key":"5222-0001"/, 'of another watch it has the key');
 is( $node->safe_psql('postgres', q{SELECT DISTINCT key
 		FROM order_guard.incidents WHERE key LIKE '4111%' ORDER BY 1}),
-	"4111-0001\n4111-0002\n4111-0003", 'whoever may SELECT the table sees the keys');
+	"4111-0001\n4111-0002\n4111-0003",
+	'whoever may SELECT the table sees the keys');
 
 # forging
 $position = -s $node->logfile;
@@ -92,7 +94,8 @@ ok( scan_until($node, q{SELECT count(*) >= 2
 @lines = split /\n/, slurp_file($node->logfile, $position);
 is(scalar(grep { /^(LOG|\S+ forged)/ } @lines),
 	0, 'no line of the log begins as its author would like');
-is( scalar(grep { /order_guard: incident/ && /[\x00-\x08\x0b-\x1f\x7f]/ } @lines),
+is( scalar(
+		grep { /order_guard: incident/ && /[\x00-\x08\x0b-\x1f\x7f]/ } @lines),
 	0, 'nor steers a terminal');
 is(scalar(grep { /order_guard: incident/ && /forged 1/ } @lines) >= 2,
 	1, 'each incident is one line');
