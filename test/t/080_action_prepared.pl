@@ -10,6 +10,9 @@ use Test::More;
 my $node = guarded_node('action_prepared', q{
 max_prepared_transactions = 20
 order_guard.prepared_threshold = '1ms'
+wal_level = replica
+max_wal_senders = 2
+synchronous_commit = local
 });
 
 sub sql
@@ -192,6 +195,21 @@ $holder->query('ROLLBACK');
 $holder->quit;
 scan($node);
 is(prepared(), '', 'but later');
+
+# The worker waits for no standby.
+my $alone = prepare(13, 'alone');
+sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql(q{ALTER SYSTEM SET synchronous_commit = 'on'});
+$node->reload;
+$node->safe_psql('postgres', qq{SET synchronous_commit = local;
+	SELECT order_guard.resolve($alone, 'commit_prepared')});
+$node->safe_psql('postgres', q{SELECT order_guard.scan('30 s')});
+is(prepared(), '', 'finished while there is no standby');
+is(ended($alone), 'done|prepared transaction "alone" was committed|t',
+	'and recorded');
+sql(q{SET synchronous_commit = local;
+	ALTER SYSTEM RESET synchronous_standby_names});
+$node->reload;
 
 # Records are kept, or until action_retention, unless they are queued.
 is( sql(q{SELECT count(*) FROM order_guard.action WHERE result = 'queued'}),
