@@ -10,6 +10,7 @@
  *
  * Reading an order's token and status is done as the caller, each in a
  * sub-transaction: one that cannot be read must not keep the others back.
+ * Nothing of the table's owner's that changes anything runs then (trust.h).
  */
 #include "postgres.h"
 
