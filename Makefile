@@ -5,7 +5,8 @@
 #   make check            everything, on a private server of its own;
 #                         TESTS="a b" and PROVE_TESTS=test/t/x.pl limit it
 #   make check-17         the same in a chroot with PostgreSQL 17
-#   make check-peers      with clients in other languages, pgbouncer, pgaudit
+#   make check-peers      with clients in other languages, pgbouncer, pgaudit,
+#                         sqlsmith
 #   make demo, bench      the demonstration, the measurement of the overhead
 #   make torture          faults for DURATION=60 seconds from SEED=...; then
 #                         every order is accounted for
@@ -17,13 +18,19 @@ SCRIPTED = check check-17 check-peers demo bench torture
 # says that it does not exist.
 ifneq (,$(filter $(SCRIPTED),$(MAKECMDGOALS)))
 
-export TESTS PROVE_TESTS DEBUG_FAULTS PEERS SCENES
+export TESTS PROVE_TESTS DEBUG_FAULTS SCENES
 # not their default when they are not given
 ifdef DURATION
 export DURATION
 endif
 ifdef SEED
 export SEED
+endif
+ifdef SMITH_QUERIES
+export SMITH_QUERIES
+endif
+ifdef PEERS
+export PEERS
 endif
 
 check:

@@ -8,11 +8,44 @@
  *   3  the worker: scan, stat_worker
  *   4  watch, unwatch, suggest, watches
  *   5  incidents and actions
+ *   5a policies
  *   6  privileges
  *
  * Tables are written by the worker and by the functions here only.  People
  * read views, which show what the reader may SELECT anyway.
  */
+
+/*
+ * Everything below is named in full.  The schema must be ours alone: who owns
+ * one that was there before, or may create in it, could put functions there
+ * that fit a call better than ours do, and have the worker run them.
+ */
+SET LOCAL search_path TO pg_catalog, pg_temp;
+DO $$
+DECLARE
+	s record;
+BEGIN
+	SELECT n.oid, r.rolname, r.rolsuper, n.nspowner,
+		(SELECT count(*) FROM pg_depend d
+			WHERE d.refclassid = 'pg_namespace'::regclass
+				AND d.refobjid = n.oid
+				AND d.classid <> 'pg_extension'::regclass) AS objects,
+		EXISTS (SELECT FROM aclexplode(n.nspacl) a
+			WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner)
+			AS shared
+	INTO STRICT s
+	FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+	WHERE n.nspname = 'order_guard';
+	IF NOT s.rolsuper OR s.objects > 0 OR s.shared THEN
+		RAISE EXCEPTION 'schema order_guard exists and is not ours alone'
+			USING ERRCODE = 'duplicate_schema',
+			DETAIL = format('Its owner is "%s"; it has %s objects%s.',
+				s.rolname, s.objects, CASE WHEN s.shared
+				THEN ', and others may create in it' ELSE '' END),
+			HINT = 'See what it is, and drop or rename it.';
+	END IF;
+END
+$$;
 
 CREATE FUNCTION order_guard._require_preload() RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'og_launcher_require';
@@ -173,7 +206,15 @@ CREATE TABLE order_guard.incident (
 	snoozed_until timestamptz,
 	summary		text NOT NULL,
 	evidence	jsonb NOT NULL DEFAULT '{}',
-	resolution	text
+	resolution	text,
+	-- of asking the gateway, see claim() and answer()
+	asks		integer NOT NULL DEFAULT 0,	-- times it was handed out
+	ask_at		timestamptz,			-- not before; with a lease: its end
+	lease		bigint,					-- of the asker that has it
+	verdict		text					-- the gateway's first definite one
+				CHECK (verdict IN ('succeeded', 'failed')),
+	ask_person	text,					-- why a person has to decide
+	raised		text					-- severity it has at least
 );
 CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
 	WHERE state = 'open';
@@ -181,8 +222,14 @@ CREATE INDEX incident_opened ON order_guard.incident (opened_at)
 	WHERE state = 'open';
 CREATE INDEX incident_hash ON order_guard.incident (watch, hash);
 CREATE INDEX incident_closed ON order_guard.incident (closed_at) WHERE state <> 'open';
+CREATE INDEX incident_due ON order_guard.incident
+	((coalesce(ask_at, opened_at)), id)
+	WHERE state = 'open' AND key IS NOT NULL AND verdict IS NULL
+		AND ask_person IS NULL;
 COMMENT ON TABLE order_guard.incident IS
 'Recorded anomalies; at most one open per watch, kind and key.';
+
+CREATE SEQUENCE order_guard.lease_id;
 
 CREATE SEQUENCE order_guard.action_id;
 
@@ -192,16 +239,59 @@ CREATE TABLE order_guard.action (
 	action		text NOT NULL,
 	by			text NOT NULL,
 	at			timestamptz NOT NULL DEFAULT clock_timestamp(),
-	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do
+	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do,
+										-- failed: an error of a handler
 	detail		text,
 	note		text,
 	args		jsonb NOT NULL DEFAULT '{}',
-	done_at		timestamptz
+	done_at		timestamptz,
+	login		text,					-- who was connected; NULL: the worker
+	role		text,					-- as whom
+	proof		jsonb,					-- expected, found, lock
+	started_at	timestamptz				-- of a handler: it was called
 );
 CREATE INDEX action_incident ON order_guard.action (incident);
 CREATE INDEX action_queued ON order_guard.action (id) WHERE result = 'queued';
 COMMENT ON TABLE order_guard.action IS
-'What was done about incidents, by whom, with what result.';
+'What was done about incidents, by whom, with what result. Append-only.';
+
+CREATE FUNCTION order_guard._keep_action() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	-- a setting of the server, not of a session
+	retention interval := current_setting('order_guard.action_retention', true);
+	ends constant text[] := '{result,detail,proof,started_at,done_at}';
+BEGIN
+	IF TG_OP = 'DELETE' THEN
+		IF retention > interval '0' AND old.result <> 'queued'
+			AND old.at < now() - retention THEN
+			RETURN old;
+		END IF;
+	ELSIF TG_OP = 'UPDATE' THEN
+		-- its end; until then that it was begun
+		IF old.result = 'queued' AND (new.result = 'queued'
+				AND to_jsonb(new) - 'started_at' = to_jsonb(old) - 'started_at'
+			OR new.result IN ('done', 'moved_on', 'refused', 'failed')
+				AND new.done_at IS NOT NULL
+				AND to_jsonb(new) - ends = to_jsonb(old) - ends) THEN
+			RETURN new;
+		END IF;
+	END IF;
+	RAISE insufficient_privilege USING
+		MESSAGE = 'the records of actions can only be added to',
+		HINT = 'They are removed when they are older than '
+			'order_guard.action_retention.';
+END
+$$;
+COMMENT ON FUNCTION order_guard._keep_action() IS
+'Refuses changes of order_guard.action, superusers'' too, but the one step '
+'of a queued action to its end, and retention.';
+CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON order_guard.action
+	FOR EACH ROW EXECUTE FUNCTION order_guard._keep_action();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON order_guard.action
+	FOR EACH STATEMENT EXECUTE FUNCTION order_guard._keep_action();
+ALTER TABLE order_guard.action ENABLE ALWAYS TRIGGER keep;
+ALTER TABLE order_guard.action ENABLE ALWAYS TRIGGER keep_all;
 
 -- A tombstone: no order with this token was placed, none ever will be.
 CREATE TABLE order_guard.settled (
@@ -246,6 +336,7 @@ SELECT pg_catalog.pg_extension_config_dump('order_guard.watch', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.watch_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.incident_id', '');
+SELECT pg_catalog.pg_extension_config_dump('order_guard.lease_id', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.action', '');
 SELECT pg_catalog.pg_extension_config_dump('order_guard.action_id', '');
 
@@ -330,12 +421,14 @@ AS 'MODULE_PATHNAME', 'og_keytext_hash';
 COMMENT ON FUNCTION order_guard._key_hash(oid, name[], text) IS
 'The identity that capture gives to a key.';
 
+-- can be inlined, for want of a setting; its operators are fixed here
 CREATE FUNCTION order_guard._number(value text) RETURNS numeric
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-	SELECT CASE WHEN $1 ~
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE WHEN value ~
 		'^[ \t]*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?[ \t]*$'
-		THEN $1::numeric END;
-$$;
+		THEN value::numeric END;
+END;
 COMMENT ON FUNCTION order_guard._number(text) IS
 'An amount, or NULL if the text is no number.';
 
@@ -703,7 +796,8 @@ BEGIN
 	IF lasts IS NULL THEN
 		RETURN NULL;	-- the caller's own transaction
 	END IF;
-	t := order_guard._judge_soon(w.relation, key, NULL);
+	-- a token, if an empty one: the caller named no table
+	t := order_guard._judge_soon(w.relation, key, '');
 	IF t.outcome = 'committed' THEN
 		RETURN order_guard._answer(w, t);
 	END IF;
@@ -771,6 +865,16 @@ BEGIN
 		END;
 	END IF;
 	RETURN order_guard._judge_soon(w.relation, NULL, token);
+EXCEPTION WHEN OTHERS THEN
+	-- what a stranger's policies raise keeps nobody from his answers
+	IF SQLSTATE = '42501' OR (row_security_active(w.relation)
+		AND NOT EXISTS (SELECT FROM pg_class c
+			JOIN pg_roles r ON r.oid = c.relowner
+			WHERE c.oid = w.relation
+				AND (r.rolsuper OR pg_has_role(r.oid, 'USAGE')))) THEN
+		RETURN order_guard._unknown('not_visible_to_you');
+	END IF;
+	RAISE;
 END
 $$;
 COMMENT ON FUNCTION order_guard._token_trace(order_guard._visible_watch,
@@ -1483,7 +1587,11 @@ SELECT w.relation,
 	coalesce(s.sweep = 'watch', false) AS loading,
 	s.sweep,
 	CASE WHEN s.sweep_started IS NOT NULL THEN p.progress END AS progress,
-	s.last_sweep, s.coverage, s.last_error, s.last_error_at,
+	s.last_sweep, s.coverage,
+	-- values may stand in an error's text
+	CASE WHEN order_guard._may_see_uncommitted(w.relation) THEN s.last_error
+		WHEN s.last_error IS NOT NULL THEN 'for those who may read the table'
+		END AS last_error, s.last_error_at,
 	(SELECT count(*) FROM order_guard.tracked t WHERE t.watch = w.id)
 		AS tracked,
 	w.id
@@ -1901,6 +2009,138 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION order_guard._is_schedule(ask jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
+DECLARE
+	pause jsonb;
+	duration interval;
+BEGIN
+	IF jsonb_typeof(ask) <> 'array' OR jsonb_array_length(ask) > 20 THEN
+		RETURN false;
+	END IF;
+	FOR pause IN SELECT a.value FROM jsonb_array_elements(ask) a LOOP
+		IF jsonb_typeof(pause) <> 'string' THEN
+			RETURN false;
+		END IF;
+		duration := pause #>> '{}';
+		IF NOT isfinite(duration) OR duration <= '0'::interval
+			OR duration > '1 year'::interval THEN
+			RETURN false;
+		END IF;
+	END LOOP;
+	RETURN true;
+EXCEPTION WHEN data_exception THEN
+	RETURN false;
+END
+$$;
+
+CREATE FUNCTION order_guard._are_verdicts(verdicts jsonb)
+RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF jsonb_typeof(verdicts) <> 'object' THEN
+		RETURN false;
+	END IF;
+	RETURN verdicts - '{succeeded,failed}'::text[] = '{}'
+		AND coalesce(verdicts -> 'succeeded' <> verdicts -> 'failed', true)
+		AND NOT EXISTS (SELECT FROM jsonb_each(verdicts) v
+			WHERE jsonb_typeof(v.value) <> 'string'
+				OR octet_length(v.value #>> '{}') NOT BETWEEN 1 AND 200);
+END
+$$;
+
+CREATE FUNCTION order_guard._is_handler_timeout(value jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN jsonb_typeof(value) = 'string'
+		AND (value #>> '{}')::interval BETWEEN '10 ms' AND '1 min';
+EXCEPTION WHEN data_exception THEN
+	RETURN false;
+END
+$$;
+
+/*
+ * The function of a handler, or what is wrong with it.  It runs as the
+ * table's owner.  Whoever owns it may replace it, so it must be his, or a
+ * superuser's; and SECURITY DEFINER would make it run as somebody else.
+ */
+CREATE FUNCTION order_guard._find_handler(relation oid, handler text,
+	OUT function oid, OUT problem text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text[];
+	owner oid := (SELECT c.relowner FROM pg_class c
+		WHERE c.oid = _find_handler.relation);
+	p record;
+BEGIN
+	IF handler IS NULL OR owner IS NULL THEN
+		RETURN;
+	END IF;
+	BEGIN
+		name := parse_ident(handler);
+	EXCEPTION WHEN invalid_parameter_value THEN
+		NULL;
+	END;
+	IF cardinality(name) IS DISTINCT FROM 2 THEN
+		problem := format('"%s" is not a name like schema.function', handler);
+		RETURN;
+	END IF;
+	SELECT f.oid, f.prokind, f.proretset, f.prorettype, f.prosecdef,
+		f.proowner, r.rolsuper INTO p
+	FROM pg_proc f
+	JOIN pg_namespace n ON n.oid = f.pronamespace
+	LEFT JOIN pg_roles r ON r.oid = f.proowner
+	WHERE n.nspname = name[1] AND f.proname = name[2] AND f.pronargs = 1
+		AND f.proargtypes[0] = 'bigint'::regtype;
+	problem := CASE
+		WHEN NOT FOUND THEN format('there is no function %s(bigint)', handler)
+		WHEN p.prokind <> 'f' THEN format('%s is not a function', handler)
+		WHEN p.proretset OR p.prorettype <> 'jsonb'::regtype
+		THEN format('%s does not return jsonb', handler)
+		WHEN p.proowner <> owner AND p.rolsuper IS NOT TRUE
+		THEN format('%s does not belong to the owner of the table', handler)
+		WHEN p.proowner <> owner AND p.prosecdef
+		THEN format('%s is SECURITY DEFINER of another role', handler)
+		WHEN NOT has_function_privilege(owner, p.oid, 'EXECUTE')
+		THEN format('the owner of the table may not execute %s', handler)
+		END;
+	IF problem IS NULL THEN
+		function := p.oid;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION order_guard._check_handlers(w order_guard.watch)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	kinds constant text[] := '{stalled,uncommitted,prepared,vanished,'
+		'unacknowledged,deleted,coverage,storm,mismatch,duplicate,'
+		'missing_step,invalid,illegal_transition,channel,rate,reported}';
+	h record;
+BEGIN
+	FOR h IN SELECT e.key AS kind, e.value,
+			CASE WHEN e.key <> ALL (kinds)
+				THEN format('there is no kind of incident "%s"', e.key)
+				WHEN jsonb_typeof(e.value) <> 'string'
+				THEN format('%s is not the name of a function', e.value)
+				ELSE f.problem END AS problem
+		FROM jsonb_each(w.options -> 'handlers') e
+		CROSS JOIN LATERAL order_guard._find_handler(w.relation,
+			e.value #>> '{}') f
+	LOOP
+		IF h.problem IS NOT NULL THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = 'option handlers: ' || h.problem,
+				HINT = 'A handler is a function (incident bigint) RETURNS'
+				' jsonb of the owner of the table.';
+		END IF;
+	END LOOP;
+END
+$$;
+
 CREATE FUNCTION order_guard._check_options(options jsonb)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
@@ -1908,7 +2148,9 @@ DECLARE
 	known constant text := 'Options are: refused (true, false), vanished'
 		' ("each", "group", "off"), error_text (true, false), mask_key'
 		' (true, false), settle (true, false), token ("setting"), reuse'
-		' ("refuse", "incident").';
+		' ("refuse", "incident"), verdicts ({"succeeded": STATUS, "failed":'
+		' STATUS}), ask (["1 m", "5 m"], at most 20), handlers ({KIND:'
+		' "schema.function"}), handler_timeout ("5 s").';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
@@ -1917,7 +2159,8 @@ BEGIN
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
 		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
-			'settle', 'token', 'reuse')
+			'settle', 'token', 'reuse', 'verdicts', 'ask', 'handlers',
+			'handler_timeout')
 		THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
 				USING ERRCODE = 'invalid_parameter_value', HINT = known;
@@ -1925,6 +2168,11 @@ BEGIN
 			THEN o.value IN ('"each"', '"group"', '"off"')
 			WHEN o.key = 'token' THEN o.value = '"setting"'
 			WHEN o.key = 'reuse' THEN o.value IN ('"refuse"', '"incident"')
+			WHEN o.key = 'verdicts' THEN order_guard._are_verdicts(o.value)
+			WHEN o.key = 'ask' THEN order_guard._is_schedule(o.value)
+			WHEN o.key = 'handlers' THEN jsonb_typeof(o.value) = 'object'
+			WHEN o.key = 'handler_timeout'
+			THEN order_guard._is_handler_timeout(o.value)
 			ELSE jsonb_typeof(o.value) = 'boolean' END)
 		THEN
 			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
@@ -2005,7 +2253,14 @@ BEGIN
 	END IF;
 	PERFORM order_guard._check_deadlines(w.deadlines, w.terminal);
 	PERFORM order_guard._check_options(w.options);
+	IF w.options ? 'verdicts' AND w.status LIKE '(%' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('option verdicts: the status of %s is an '
+				'expression', w.relation),
+			HINT = 'Only an order whose status is a column can be moved.';
+	END IF;
 	PERFORM order_guard._check_guard(w);
+	PERFORM order_guard._check_handlers(w);
 END
 $$;
 
@@ -2162,6 +2417,11 @@ CREATE FUNCTION order_guard._create_trigger(relation regclass, name text,
 RETURNS void LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	IF event NOT IN ('BEFORE INSERT', 'AFTER INSERT OR UPDATE OR DELETE',
+		'AFTER INSERT OR UPDATE', 'AFTER TRUNCATE') THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('unknown event "%s"', event);
+	END IF;
 	EXECUTE format('CREATE OR REPLACE TRIGGER %I %s ON %s FOR EACH %s %s'
 		' EXECUTE FUNCTION order_guard.%s(%s)',
 		name, event, relation,
@@ -2242,7 +2502,8 @@ BEGIN
 		nullif(coalesce(wish.amount, old.amount), ''), 'amount') r;
 	PERFORM order_guard._check_watch(w);
 	PERFORM order_guard._check_statuses(status_type, w.terminal || ARRAY(
-		SELECT jsonb_object_keys(w.deadlines)));
+		SELECT jsonb_object_keys(w.deadlines)) || ARRAY(
+		SELECT v.value FROM jsonb_each_text(w.options -> 'verdicts') v));
 	RETURN w;
 END
 $$;
@@ -2653,7 +2914,15 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	result text[];
 BEGIN
-	-- a table that was never analysed: look at a few rows, if at once
+	-- a table that was never analysed: look at a few rows, if at once; never
+	-- where code of its owner's would run, a policy or a cast
+	PERFORM FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+	WHERE c.oid = relation AND a.attname = status AND NOT c.relrowsecurity
+		AND a.atttypid IN ('text'::regtype, 'varchar'::regtype,
+			'bpchar'::regtype, 'int2'::regtype, 'int4'::regtype);
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
 	EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT',
 		relation);
 	EXECUTE format('SELECT array_agg(DISTINCT s.v) FROM (SELECT %I::text'
@@ -2824,10 +3093,13 @@ COMMENT ON FUNCTION order_guard.suggest IS
 
 -- 5  incidents and actions ------------------------------------------------
 
-CREATE FUNCTION order_guard._may_see(relation oid) RETURNS boolean
-	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'og_may_see';
-CREATE FUNCTION order_guard._may_act(relation oid) RETURNS boolean
-	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'og_may_act';
+-- of an incident; dear only where row security binds the caller
+CREATE FUNCTION order_guard._may_see(relation oid, kind text, state text,
+		key text) RETURNS boolean
+	LANGUAGE C STABLE COST 100 AS 'MODULE_PATHNAME', 'og_visible_may_see';
+COMMENT ON FUNCTION order_guard._may_see(oid, text, text, text) IS
+'May the caller see an incident: of a table that he may SELECT, under row '
+'security of an order that he may see.';
 CREATE FUNCTION order_guard._key_condition(watch integer, key text)
 	RETURNS text
 	LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'og_key_condition_text';
@@ -2882,22 +3154,34 @@ CREATE VIEW order_guard.incidents WITH (security_barrier) AS
 		-- others' statements are shown to those who see them anyway
 		CASE WHEN pg_has_role('pg_read_all_stats', 'MEMBER') THEN i.evidence
 			ELSE i.evidence - 'query' END AS evidence,
-		i.resolution
+		i.resolution, i.asks, i.ask_at, i.verdict, i.ask_person
 	FROM order_guard.incident i
-	WHERE order_guard._may_see(i.relation);
+	WHERE order_guard._may_see(i.relation, i.kind, i.state, i.key);
 COMMENT ON VIEW order_guard.incidents IS
-'Anomalies of tables that the reader may SELECT. Those of no table or of a '
-'dropped one: to members of pg_monitor. Under row security: none.';
+'Anomalies of tables that the reader may SELECT. Under row security: those '
+'that are open, of committed orders that he may see.';
+
+-- for monitoring: how many, without a word about any order
+CREATE VIEW order_guard.incident_counts WITH (security_barrier) AS
+	SELECT i.relation_name, i.kind, i.severity, i.state,
+		count(*) AS incidents, sum(i.count)::bigint AS orders,
+		count(*) FILTER (WHERE i.acknowledged_at IS NOT NULL) AS acknowledged,
+		count(*) FILTER (WHERE i.snoozed_until > now()) AS snoozed,
+		min(i.opened_at) AS oldest, max(i.opened_at) AS newest
+	FROM order_guard.incident i
+	GROUP BY i.relation_name, i.kind, i.severity, i.state;
+COMMENT ON VIEW order_guard.incident_counts IS
+'Numbers of incidents of all tables, for members of pg_monitor.';
 
 CREATE VIEW order_guard.actions WITH (security_barrier) AS
 	SELECT a.id, a.incident, a.action, a.by, a.at, a.result, a.detail,
-		a.note, a.args, a.done_at
+		a.note, a.args, a.done_at, a.login, a.role, a.proof
 	FROM order_guard.action a
 		LEFT JOIN order_guard.incident i ON i.id = a.incident
-	WHERE order_guard._may_see(coalesce(i.relation, 0));
+	WHERE order_guard._may_see(i.relation, i.kind, i.state, i.key);
 COMMENT ON VIEW order_guard.actions IS
-'What was done about incidents; an action is visible to whoever sees the '
-'incident.';
+'What was done about incidents, with its proof: what was expected, what was '
+'found, under which lock. An action is visible to whoever sees the incident.';
 
 CREATE VIEW order_guard.stalled WITH (security_barrier) AS
 	SELECT w.relation, t.key, t.status, t.since,
@@ -2905,22 +3189,23 @@ CREATE VIEW order_guard.stalled WITH (security_barrier) AS
 		now() - t.deadline AS overdue, t.amount, t.customer
 	FROM order_guard.tracked t
 		JOIN order_guard.watch w ON w.id = t.watch
-	WHERE t.deadline < now() AND order_guard._may_see(w.relation);
+	WHERE t.deadline < now()
+		AND order_guard._may_see(w.relation, 'stalled', 'open', t.key);
 COMMENT ON VIEW order_guard.stalled IS
 'Orders that are past the deadline of their status, of tables that the '
-'reader may SELECT.';
+'reader may SELECT; under row security those that he may see.';
 
 CREATE FUNCTION order_guard.acknowledge(incident bigint,
 		note text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'og_acknowledge';
 COMMENT ON FUNCTION order_guard.acknowledge(bigint, text) IS
-'Notes that somebody takes care of an incident. For the owner of its table.';
+'Notes that somebody takes care of an incident. For who may UPDATE its table.';
 
 CREATE FUNCTION order_guard.snooze(incident bigint, until timestamptz,
 		note text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'og_snooze';
 COMMENT ON FUNCTION order_guard.snooze(bigint, timestamptz, text) IS
-'Puts an open incident off until a time. For the owner of its table.';
+'Puts an open incident off until a time. For who may UPDATE its table.';
 
 /*
  * resolve() and resolve_all() set no search_path of their own: moving an
@@ -2933,7 +3218,9 @@ CREATE FUNCTION order_guard.resolve(incident bigint, action text,
 	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_resolve';
 COMMENT ON FUNCTION order_guard.resolve(bigint, text, text, jsonb) IS
 'Acts on an open incident: close, move (args {"to": status}), cancel_query, '
-'terminate. {"dry_run": true} only tells. For the owner of its table.';
+'doom, terminate, commit_prepared, rollback_prepared (args {"gid": name}), '
+'handler, ask_again. {"dry_run": true} only tells. See doc/resolve.md for who '
+'may.';
 
 CREATE FUNCTION order_guard.resolve_all(kind text, action text,
 		relation regclass DEFAULT NULL, note text DEFAULT NULL,
@@ -3011,14 +3298,693 @@ COMMENT ON FUNCTION order_guard.explain(regclass, text) IS
 'All that is known about one order, in the order of time; the last row is '
 'what it is now. As the caller, who needs SELECT on the table.';
 
+-- Asking the gateway: claim() and answer() are in C, these are their parts.
+
+CREATE FUNCTION order_guard._ask_schedule(options jsonb) RETURNS interval[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	SET intervalstyle = postgres
+BEGIN ATOMIC
+	SELECT ARRAY(SELECT a.value::interval FROM jsonb_array_elements_text(
+		coalesce(options -> 'ask', '["1 m", "5 m", "15 m", "1 h", "1 d"]'))
+		WITH ORDINALITY a (value, n) ORDER BY a.n);
+END;
+COMMENT ON FUNCTION order_guard._ask_schedule(jsonb) IS
+'The pauses between asking a gateway and asking it again.';
+
+CREATE FUNCTION order_guard._fitting(evidence jsonb, bytes integer)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN octet_length(evidence::text) <= bytes THEN evidence
+		ELSE jsonb_build_object('bytes', octet_length(evidence::text),
+			'begins', left(evidence::text, bytes / 8)) END;
+END;
+COMMENT ON FUNCTION order_guard._fitting(jsonb, integer) IS
+'The evidence, or its beginning if it is longer.';
+
+CREATE FUNCTION order_guard._keep_answers(old jsonb, new jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN old ? 'answers'
+		THEN new || jsonb_build_object('answers', old -> 'answers')
+		ELSE new END;
+END;
+COMMENT ON FUNCTION order_guard._keep_answers(jsonb, jsonb) IS
+'New evidence for an incident, with the gateway''s answers in the old one.';
+
+CREATE FUNCTION order_guard._add_answer(evidence jsonb, answer jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	-- the last five
+	SELECT evidence || jsonb_build_object('answers', (
+		SELECT jsonb_agg(a.value ORDER BY a.n DESC) FROM (
+			SELECT l.value, -l.n AS n
+			FROM jsonb_array_elements(coalesce(evidence -> 'answers', '[]')
+				|| answer) WITH ORDINALITY l (value, n)
+			ORDER BY l.n DESC LIMIT 5) a));
+END;
+COMMENT ON FUNCTION order_guard._add_answer(jsonb, jsonb) IS
+'An incident''s evidence with one more answer; it keeps the last five.';
+
+CREATE FUNCTION order_guard._without_note(summary text, ask_person text)
+	RETURNS text
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN ask_person IS NULL THEN summary
+		ELSE left(summary, -length('; ' || ask_person)) END;
+END;
+COMMENT ON FUNCTION order_guard._without_note(text, text) IS
+'The summary of an incident without why a person has to decide.';
+
+/*
+ * As with resolve(), no search_path is set: reading and moving an order runs
+ * the types and triggers of its table.
+ */
+CREATE FUNCTION order_guard.claim(max integer, lease interval,
+		kind text DEFAULT NULL, relation regclass DEFAULT NULL)
+	RETURNS TABLE (incident bigint, kind text, relation regclass, key text,
+		status text, token text, amount numeric, customer text,
+		tries integer, lease bigint, lease_until timestamptz,
+		opened_at timestamptz)
+	LANGUAGE C ROWS 10 AS 'MODULE_PATHNAME', 'og_claim';
+COMMENT ON FUNCTION order_guard.claim(integer, interval, text, regclass) IS
+'Hands out incidents to a program that asks the gateway, which answers within '
+'the lease; else they are handed out again. Stalled ones, if no kind is '
+'named; of tables of the caller''s own roles and of superusers, if no relation '
+'is named. Commit before asking.';
+
+CREATE FUNCTION order_guard.answer(incident bigint, verdict text,
+		evidence jsonb DEFAULT '{}', lease bigint DEFAULT NULL)
+	RETURNS TABLE (action_id bigint, result text, detail text)
+	LANGUAGE C ROWS 1 AS 'MODULE_PATHNAME', 'og_answer';
+COMMENT ON FUNCTION order_guard.answer(bigint, text, jsonb, bigint) IS
+'Says what the gateway knows of an order: succeeded, failed, pending or '
+'unknown. An error while asking is unknown.';
+
+-- 5a  policies -------------------------------------------------------------
+
+CREATE TABLE order_guard.policy (
+	name		text PRIMARY KEY CHECK (octet_length(name) BETWEEN 1 AND 63
+				AND name !~ '[[:cntrl:]]'),
+	kind		text NOT NULL,
+	action		text NOT NULL,
+	after		interval NOT NULL,
+	relation	regclass,				-- NULL: all tables
+	where_status text[],				-- NULL: any
+	max_tries	integer NOT NULL,
+	backoff		interval NOT NULL,
+	args		jsonb NOT NULL,
+	dry_run		boolean NOT NULL,
+	enabled		boolean NOT NULL DEFAULT true,
+	owner		name NOT NULL,			-- who set it
+	set_at		timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE order_guard.policy IS
+'Configuration: what the worker does about incidents by itself. Written by '
+'set_policy(), alter_policy() and drop_policy().';
+
+CREATE TABLE order_guard.policy_state (
+	policy		text PRIMARY KEY,
+	done		bigint NOT NULL DEFAULT 0,
+	would_do	bigint NOT NULL DEFAULT 0,
+	refused		bigint NOT NULL DEFAULT 0,
+	failed		bigint NOT NULL DEFAULT 0,
+	last_at		timestamptz,
+	last_detail	text,
+	minute		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	used		integer NOT NULL DEFAULT 0,	-- tries since then
+	suspended_at timestamptz,
+	suspended_why text
+) WITH (fillfactor = 50);
+COMMENT ON TABLE order_guard.policy_state IS
+'What each policy did. Only who holds the row of the policy itself writes '
+'here: the worker skips policies that people hold, and never waits.';
+
+CREATE TABLE order_guard.policy_try (
+	policy		text NOT NULL,
+	incident	bigint NOT NULL,
+	tries		integer NOT NULL DEFAULT 0,
+	state		text NOT NULL			-- spent: a person has to be told
+				CHECK (state IN ('would_do', 'trying', 'queued', 'again',
+				'spent', 'ended')),
+	next_at		timestamptz,			-- again, trying: not before
+	action		bigint,					-- queued: see there
+	PRIMARY KEY (policy, incident)
+);
+CREATE INDEX policy_try_incident ON order_guard.policy_try (incident);
+CREATE INDEX policy_try_queued ON order_guard.policy_try (action)
+	WHERE state = 'queued';
+COMMENT ON TABLE order_guard.policy_try IS
+'How often a policy tried what about an incident. Written like policy_state.';
+
+SELECT pg_catalog.pg_extension_config_dump('order_guard.policy', '');
+
+CREATE FUNCTION order_guard._policy_fault(message text, hint text,
+	code text DEFAULT 'invalid_parameter_value')
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION '%', message USING ERRCODE = code, HINT = hint;
+END
+$$;
+COMMENT ON FUNCTION order_guard._policy_fault(text, text, text) IS
+'Raises an error.';
+
+CREATE FUNCTION order_guard._check_policy_time(what text, value interval,
+	lowest interval)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT isfinite(value) OR value > '100 years' OR value < lowest THEN
+		PERFORM order_guard._policy_fault(format('%s cannot be %s', what,
+			value), format('It is a time from %s to 100 years.', lowest));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_time(text, interval, interval) IS
+'Raises an error unless a time makes sense.';
+
+CREATE FUNCTION order_guard._policy_actions()
+RETURNS TABLE (action text, only_kind text, args text[]) LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+	VALUES ('notify', NULL, '{}'::text[]),
+		('escalate', NULL, '{severity,min_amount}'),
+		('close', NULL, '{}'), ('move', NULL, '{to,guess}'),
+		('handler', NULL, '{}'), ('cancel_query', 'uncommitted', '{}'),
+		('doom', 'uncommitted', '{}'), ('terminate', 'uncommitted', '{}'),
+		('rollback_prepared', 'prepared', '{}'),
+		('commit_prepared', 'prepared', '{}');
+$$;
+COMMENT ON FUNCTION order_guard._policy_actions() IS
+'What a policy can do, about which kind, and the arguments of that.';
+
+CREATE FUNCTION order_guard._check_policy_move(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	watched order_guard.watch;
+BEGIN
+	IF jsonb_typeof(p.args -> 'to') IS DISTINCT FROM 'string' THEN
+		PERFORM order_guard._policy_fault(
+			'action "move" needs the argument "to", a string',
+			'For example: args => ''{"to": "CANCELLED", "guess": true}''.');
+	ELSIF p.kind IN ('uncommitted', 'prepared', 'storm', 'coverage', 'policy')
+	THEN
+		PERFORM order_guard._policy_fault(format('incidents of kind "%s" are '
+			'not about one order that could be moved', p.kind),
+			'Move orders that are stalled.');
+	ELSIF p.args -> 'guess' IS DISTINCT FROM 'true' THEN
+		PERFORM order_guard._policy_fault('a policy that moves orders without '
+			'a gateway''s verdict guesses what became of them',
+			'Say {"guess": true} if these orders may be moved on the strength '
+			'of their age alone; else have the gateway asked.');
+	END IF;
+	SELECT w.* INTO watched FROM order_guard.watch w
+	WHERE w.relation = p.relation;
+	IF watched.status LIKE '(%' THEN
+		PERFORM order_guard._policy_fault(format('the status of %s is an '
+			'expression: nothing can be moved', p.relation),
+			'Use action "handler", with a function of yours that does it.');
+	ELSIF watched.status IS NOT NULL THEN
+		PERFORM order_guard._check_statuses(a.atttypid,
+			ARRAY[p.args ->> 'to']) FROM pg_attribute a
+		WHERE a.attrelid = p.relation AND a.attname = watched.status;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_move(order_guard.policy) IS
+'Raises an error unless a policy may move orders, and to where.';
+
+CREATE FUNCTION order_guard._check_policy_args(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	known text[];
+	wrong text;
+BEGIN
+	IF jsonb_typeof(p.args) <> 'object' THEN
+		PERFORM order_guard._policy_fault('args must be a JSON object',
+			'For example: ''{"severity": "critical"}''.');
+	END IF;
+	SELECT a.args INTO known FROM order_guard._policy_actions() a
+	WHERE a.action = p.action;
+	SELECT k INTO wrong FROM jsonb_object_keys(p.args) k
+	WHERE k <> ALL (known);
+	IF FOUND THEN
+		PERFORM order_guard._policy_fault(format('unknown argument "%s" of '
+			'action "%s"', wrong, p.action), coalesce('Its arguments are: ' ||
+			nullif(array_to_string(known, ', '), '') || '.',
+			'It has no arguments.'));
+	ELSIF p.action = 'move' THEN
+		PERFORM order_guard._check_policy_move(p);
+	ELSIF p.action = 'escalate' AND (p.args -> 'severity' NOT IN ('"warning"',
+		'"critical"') OR NOT p.args ? 'severity') THEN
+		PERFORM order_guard._policy_fault(
+			'action "escalate" needs the argument "severity"',
+			'It is "warning" or "critical".');
+	ELSIF jsonb_typeof(p.args -> 'min_amount') <> 'number' THEN
+		PERFORM order_guard._policy_fault(
+			'argument "min_amount" must be a number',
+			'For example: {"severity": "critical", "min_amount": 1000}.');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_args(order_guard.policy) IS
+'Raises an error unless the arguments of a policy''s action are right.';
+
+CREATE FUNCTION order_guard._check_policy_action(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	wanted text;
+BEGIN
+	SELECT a.only_kind INTO wanted FROM order_guard._policy_actions() a
+	WHERE a.action = p.action;
+	IF NOT FOUND THEN
+		PERFORM order_guard._policy_fault(format('a policy has no action "%s"',
+			p.action), format('Actions are: %s.', (SELECT
+			string_agg(a.action, ', ') FROM order_guard._policy_actions() a)));
+	ELSIF wanted <> p.kind THEN
+		PERFORM order_guard._policy_fault(format('action "%s" is for '
+			'incidents of kind "%s", not "%s"', p.action, wanted, p.kind),
+			format('Set a policy for kind "%s".', wanted));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy_action(order_guard.policy) IS
+'Raises an error unless a policy''s action fits the kind of incident.';
+
+CREATE FUNCTION order_guard._check_policy(p order_guard.policy)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
+BEGIN
+	IF p.name = '' OR octet_length(p.name) > 63 OR p.name ~ '[[:cntrl:]]' THEN
+		PERFORM order_guard._policy_fault(format('"%s" cannot be the name of '
+			'a policy', order_guard._printable(left(p.name, 63))),
+			'A name has 1 to 63 bytes and no control characters.');
+	ELSIF p.relation IS NOT NULL AND NOT EXISTS (SELECT
+		FROM order_guard.watch w WHERE w.relation = p.relation) THEN
+		PERFORM order_guard._policy_fault(format('%s is not watched',
+			p.relation), 'order_guard.watch() has a table watched.',
+			'undefined_object');
+	ELSIF array_position(p.where_status, NULL) IS NOT NULL THEN
+		PERFORM order_guard._policy_fault('a status in where_status is NULL',
+			'Leave where_status out for orders in any status.',
+			'null_value_not_allowed');
+	ELSIF p.max_tries NOT BETWEEN 1 AND 1000 THEN
+		PERFORM order_guard._policy_fault(format('max_tries cannot be %s',
+			p.max_tries), 'It is a number from 1 to 1000.');
+	END IF;
+	PERFORM order_guard._check_policy_time('after', p.after, '0');
+	PERFORM order_guard._check_policy_time('backoff', p.backoff, '1 ms');
+	PERFORM order_guard._check_policy_action(p);
+	PERFORM order_guard._check_policy_args(p);
+END
+$$;
+COMMENT ON FUNCTION order_guard._check_policy(order_guard.policy) IS
+'Raises an error unless a policy makes sense.';
+
+-- These three run with the rights of the extension's owner, for the functions
+-- in C below, which have checked who calls them.
+
+CREATE FUNCTION order_guard._forget_policy_state(policy text)
+RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	DELETE FROM order_guard.policy_state s WHERE s.policy = $1;
+	DELETE FROM order_guard.policy_try t WHERE t.policy = $1;
+$$;
+COMMENT ON FUNCTION order_guard._forget_policy_state(text) IS
+'A policy begins anew.';
+
+CREATE FUNCTION order_guard._write_policy(name text, kind text, action text,
+	after interval, relation regclass, where_status text[], max_tries integer,
+	backoff interval, args jsonb, dry_run boolean, owner name)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	p order_guard.policy := ROW($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true,
+		$11, clock_timestamp());
+BEGIN
+	PERFORM order_guard._check_policy(p);
+	INSERT INTO order_guard.policy AS old VALUES (p.*)
+	ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind,
+		action = EXCLUDED.action, after = EXCLUDED.after,
+		relation = EXCLUDED.relation, where_status = EXCLUDED.where_status,
+		max_tries = EXCLUDED.max_tries, backoff = EXCLUDED.backoff,
+		args = EXCLUDED.args, dry_run = EXCLUDED.dry_run, enabled = true,
+		set_at = EXCLUDED.set_at
+	WHERE old.owner = EXCLUDED.owner;
+	IF NOT FOUND THEN
+		PERFORM order_guard._policy_fault(format('policy "%s" belongs to '
+			'another role', p.name),
+			'Choose another name, or have it dropped.',
+			'insufficient_privilege');
+	END IF;
+	PERFORM order_guard._forget_policy_state(p.name);
+END
+$$;
+COMMENT ON FUNCTION order_guard._write_policy(text, text, text, interval,
+	regclass, text[], integer, interval, jsonb, boolean, name) IS
+'Checks a policy and writes it.';
+
+CREATE FUNCTION order_guard._alter_policy(name text, dry_run boolean,
+	enabled boolean)
+RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE order_guard.policy p SET dry_run = coalesce($2, p.dry_run),
+		enabled = coalesce($3, p.enabled) WHERE p.name = $1;
+	UPDATE order_guard.policy_state s SET suspended_at = NULL,
+		suspended_why = NULL, used = 0
+	WHERE s.policy = $1 AND $3 IS NOT NULL;
+$$;
+COMMENT ON FUNCTION order_guard._alter_policy(text, boolean, boolean) IS
+'Changes a policy; to switch it on or off ends its suspension.';
+
+CREATE FUNCTION order_guard._drop_policy(name text)
+RETURNS void LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	DELETE FROM order_guard.policy p WHERE p.name = $1;
+	SELECT order_guard._forget_policy_state($1);
+$$;
+COMMENT ON FUNCTION order_guard._drop_policy(text) IS
+'Removes a policy with all that it remembers.';
+
+CREATE FUNCTION order_guard.set_policy(name text, kind text, action text,
+	after interval, relation regclass DEFAULT NULL,
+	where_status text[] DEFAULT NULL, max_tries integer DEFAULT 5,
+	backoff interval DEFAULT '1 min', args jsonb DEFAULT '{}',
+	dry_run boolean DEFAULT true)
+RETURNS void LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_policy_set';
+COMMENT ON FUNCTION order_guard.set_policy(text, text, text, interval,
+	regclass, text[], integer, interval, jsonb, boolean) IS
+'Has the worker act on open incidents of a kind by itself. By default it only '
+'tells what it would do. For the owner of the table; all tables: superusers.';
+
+CREATE FUNCTION order_guard.alter_policy(name text,
+	dry_run boolean DEFAULT NULL, enabled boolean DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_policy_alter';
+COMMENT ON FUNCTION order_guard.alter_policy(text, boolean, boolean) IS
+'Arms a policy (dry_run => false), switches it off or on. Enabling it also '
+'ends its suspension. For who set it.';
+
+CREATE FUNCTION order_guard.drop_policy(name text)
+RETURNS void LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'og_policy_drop';
+COMMENT ON FUNCTION order_guard.drop_policy(text) IS
+'Removes a policy. For who set it.';
+
+-- what the worker asks
+
+CREATE FUNCTION order_guard._policy_problem(p order_guard.policy)
+RETURNS text LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE
+		WHEN r.oid IS NULL THEN format('role "%s" does not exist any more',
+			p.owner)
+		WHEN p.relation IS NULL AND NOT r.rolsuper THEN
+			format('role "%s" is no superuser any more', p.owner)
+		WHEN p.relation IS NULL THEN NULL
+		WHEN c.oid IS NULL THEN 'the table was dropped'
+		WHEN NOT EXISTS (SELECT FROM order_guard._watched() w
+			WHERE w.relation = p.relation) THEN 'the table is not watched'
+		WHEN NOT pg_has_role(r.oid, c.relowner, 'USAGE') THEN format(
+			'role "%s" does not own the table any more', p.owner) END
+	FROM (SELECT) one
+	LEFT JOIN pg_roles r ON r.rolname = p.owner
+	LEFT JOIN pg_class c ON c.oid = p.relation;
+$$;
+COMMENT ON FUNCTION order_guard._policy_problem(order_guard.policy) IS
+'Why a policy can do nothing; NULL if it can.';
+
+CREATE FUNCTION order_guard._severity_rank(severity text)
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN array_position(ARRAY['info', 'warning', 'critical'], $1);
+COMMENT ON FUNCTION order_guard._severity_rank(text) IS
+'Severities in their order.';
+
+CREATE FUNCTION order_guard._worse(reported text, raised text)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN 'critical' IN ($1, $2) THEN 'critical'
+	WHEN 'warning' IN (coalesce($1, 'warning'), $2) THEN 'warning'
+	ELSE 'info' END;
+COMMENT ON FUNCTION order_guard._worse(text, text) IS
+'The severity of an incident that is reported and was raised.';
+
+CREATE FUNCTION order_guard._session_stays(evidence jsonb, after interval)
+RETURNS boolean LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- how long it has been in what it is doing: one that works is left alone
+	SELECT EXISTS (
+		SELECT FROM pg_stat_get_activity((evidence ->> 'pid')::integer) s
+		WHERE s.backend_start = (evidence ->> 'backend_start')::timestamptz
+			AND s.xact_start = (evidence ->> 'xact_start')::timestamptz
+			AND clock_timestamp() - s.state_change >= after);
+$$;
+COMMENT ON FUNCTION order_guard._session_stays(jsonb, interval) IS
+'Has the session been in its query, or idle in its transaction, that long?';
+
+CREATE FUNCTION order_guard._policy_due(p order_guard.policy, max integer,
+	only_incident bigint DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- acknowledged: a person takes care of it
+	SELECT i.id FROM order_guard.incident i
+	LEFT JOIN order_guard.policy_try t ON t.policy = p.name
+		AND t.incident = i.id
+	WHERE i.state = 'open' AND i.kind = p.kind
+		AND (only_incident IS NULL OR i.id = only_incident)
+		AND (p.relation IS NULL OR i.relation = p.relation)
+		AND (p.where_status IS NULL OR i.status = ANY (p.where_status))
+		AND i.acknowledged_at IS NULL
+		AND (i.snoozed_until IS NULL OR i.snoozed_until <= clock_timestamp())
+		AND (t.state IS NULL OR (t.state = 'would_do' AND NOT p.dry_run)
+			OR (t.state = 'trying' AND only_incident IS NOT NULL)
+			OR (t.state IN ('again', 'trying')
+				AND t.next_at <= clock_timestamp()))
+		AND CASE
+			WHEN p.action IN ('cancel_query', 'doom', 'terminate')
+				THEN order_guard._session_stays(i.evidence, p.after)
+			WHEN i.opened_at > clock_timestamp() - p.after THEN false
+			-- nobody guesses while a gateway is asked, when it has said
+			-- something definite, or a person is to decide
+			WHEN p.action = 'move' AND (i.verdict IS NOT NULL
+				OR i.ask_person IS NOT NULL OR (i.lease IS NOT NULL AND i.ask_at > clock_timestamp()))
+				THEN false
+			WHEN p.action = 'escalate'
+				THEN order_guard._severity_rank(i.severity) <
+					order_guard._severity_rank(p.args ->> 'severity')
+					AND (NOT p.args ? 'min_amount' OR
+						i.amount >= (p.args ->> 'min_amount')::numeric)
+			ELSE true END
+	ORDER BY coalesce(t.next_at, i.opened_at), i.id LIMIT max;
+$$;
+COMMENT ON FUNCTION order_guard._policy_due(order_guard.policy, integer,
+	bigint) IS
+'Open incidents about which a policy has to act now.';
+
+CREATE FUNCTION order_guard._policy_plan(budget integer)
+RETURNS TABLE (policy text, incident bigint, over boolean, careful boolean)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT p.name, d.incident, d.n > b.remains, p.action = 'move'
+	FROM order_guard.policy p
+	LEFT JOIN order_guard.policy_state s ON s.policy = p.name
+	CROSS JOIN LATERAL (SELECT budget - CASE
+		WHEN s.minute > clock_timestamp() - interval '1 min' THEN s.used
+		ELSE 0 END) b (remains)
+	CROSS JOIN LATERAL order_guard._policy_due(p, greatest(b.remains, 0) + 1)
+		WITH ORDINALITY d (incident, n)
+	WHERE p.enabled AND s.suspended_at IS NULL
+		AND order_guard._policy_problem(p) IS NULL
+	ORDER BY p.after, p.name, d.n;
+$$;
+COMMENT ON FUNCTION order_guard._policy_plan(integer) IS
+'What the policies have to do now; over: past what one may do in a minute; '
+'careful: it runs code of the table''s owner.';
+
+CREATE FUNCTION order_guard._policy_objection(p order_guard.policy,
+	i order_guard.incident)
+RETURNS text LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	s pg_stat_activity;
+BEGIN
+	IF p.action NOT IN ('cancel_query', 'doom', 'terminate') THEN
+		RETURN NULL;
+	END IF;
+	SELECT a.* INTO s FROM pg_stat_activity a
+	WHERE a.pid = (i.evidence ->> 'pid')::integer
+		AND a.backend_start = (i.evidence ->> 'backend_start')::timestamptz
+		AND a.xact_start = (i.evidence ->> 'xact_start')::timestamptz;
+	IF s.backend_type <> 'client backend' THEN
+		RETURN format('process %s is no client''s session but a %s', s.pid,
+			s.backend_type);
+	ELSIF NOT EXISTS (SELECT FROM order_guard._in_flight() f
+		JOIN order_guard.watch w ON w.id = f.watch
+			AND (f.relation IS NULL OR w.relation = f.relation
+				OR w.relation IN (SELECT a.relid
+					FROM pg_partition_ancestors(f.relation::regclass) a)
+				OR f.relation IN (SELECT a.relid
+					FROM pg_partition_ancestors(w.relation) a))
+		WHERE f.pid = s.pid AND f.part = 'holds') THEN
+		RETURN format('process %s holds no order', s.pid);
+	ELSIF p.action = 'cancel_query' AND s.state LIKE 'idle%' THEN
+		RETURN format('process %s has no query to cancel: it is %s', s.pid,
+			s.state);
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION order_guard._policy_objection(order_guard.policy,
+	order_guard.incident) IS
+'Why a policy must not do that to a session; NULL if it may.';
+
+CREATE FUNCTION order_guard._raise_severity(incident bigint, severity text)
+RETURNS boolean LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	-- raised: whoever reports it again leaves it as high
+	UPDATE order_guard.incident i SET severity = $2, raised = $2
+	WHERE i.id = (SELECT o.id FROM order_guard.incident o
+			WHERE o.id = $1 AND o.state = 'open' FOR UPDATE SKIP LOCKED)
+		AND order_guard._severity_rank(i.severity) <
+			order_guard._severity_rank($2)
+	RETURNING true;
+$$;
+COMMENT ON FUNCTION order_guard._raise_severity(bigint, text) IS
+'Makes an incident more severe; whether it was not yet.';
+
+CREATE FUNCTION order_guard._next_backoff(backoff interval, tries integer)
+RETURNS timestamptz LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+	SELECT clock_timestamp() + least(backoff * 2 ^ least(tries - 1, 30),
+		greatest(backoff, '1 day'));
+$$;
+COMMENT ON FUNCTION order_guard._next_backoff(interval, integer) IS
+'When to try again: the time between two tries doubles, up to a day.';
+
+CREATE FUNCTION order_guard._begin_try(policy text, incident bigint)
+RETURNS boolean LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	p order_guard.policy;
+	t order_guard.policy_try;
+BEGIN
+	SELECT o.* INTO p FROM order_guard.policy o WHERE o.name = policy;
+	SELECT o.* INTO t FROM order_guard.policy_try o
+	WHERE o.policy = policy AND o.incident = incident;
+	IF t.state = 'trying' AND t.tries >= p.max_tries THEN
+		UPDATE order_guard.policy_try o SET state = 'spent'
+		WHERE o.policy = t.policy AND o.incident = t.incident;
+		RETURN false;
+	END IF;
+	INSERT INTO order_guard.policy_try AS o (policy, incident, tries, state,
+		next_at)
+	VALUES (policy, incident, 1, 'trying',
+		order_guard._next_backoff(p.backoff, 1))
+	ON CONFLICT ON CONSTRAINT policy_try_pkey DO UPDATE SET
+		tries = CASE WHEN o.state = 'would_do' THEN 0 ELSE o.tries END + 1,
+		next_at = order_guard._next_backoff(p.backoff, o.tries + 1),
+		state = 'trying';
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION order_guard._begin_try(text, bigint) IS
+'Counts a try before it is made, since it may be the end of the server; '
+'false: that was so too often.';
+
+CREATE FUNCTION order_guard._note_policy(policy text, incident bigint,
+	result text, detail text, next_state text, action_id bigint, fresh boolean)
+RETURNS void LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	p order_guard.policy;
+	t order_guard.policy_try;
+BEGIN
+	SELECT o.* INTO p FROM order_guard.policy o WHERE o.name = policy;
+	INSERT INTO order_guard.policy_state AS s (policy, done, would_do, refused,
+		failed, last_at, last_detail, used)
+	VALUES (policy, (result = 'done')::integer, (result = 'would_do')::integer,
+		(result IN ('refused', 'moved_on'))::integer,
+		(result = 'failed')::integer, clock_timestamp(), detail,
+		fresh::integer)
+	ON CONFLICT ON CONSTRAINT policy_state_pkey DO UPDATE SET
+		done = s.done + EXCLUDED.done,
+		would_do = s.would_do + EXCLUDED.would_do,
+		refused = s.refused + EXCLUDED.refused,
+		failed = s.failed + EXCLUDED.failed,
+		last_at = EXCLUDED.last_at, last_detail = EXCLUDED.last_detail,
+		minute = CASE WHEN s.minute > clock_timestamp() - interval '1 min'
+			THEN s.minute ELSE clock_timestamp() END,
+		used = CASE WHEN s.minute > clock_timestamp() - interval '1 min'
+			THEN s.used ELSE 0 END + EXCLUDED.used;
+	INSERT INTO order_guard.policy_try AS o (policy, incident, tries, state,
+		action)
+	VALUES (policy, incident, 1, next_state, action_id)
+	ON CONFLICT ON CONSTRAINT policy_try_pkey DO UPDATE SET
+		tries = CASE WHEN o.state = 'would_do' THEN 0 ELSE o.tries END
+			+ (fresh AND o.state <> 'trying')::integer,
+		state = EXCLUDED.state, action = EXCLUDED.action
+	RETURNING o.* INTO t;
+	UPDATE order_guard.policy_try o SET
+		state = CASE WHEN t.tries >= p.max_tries THEN 'spent'
+			ELSE 'again' END,
+		next_at = order_guard._next_backoff(p.backoff, t.tries)
+	WHERE o.policy = t.policy AND o.incident = t.incident
+		AND t.state = 'again';
+END
+$$;
+COMMENT ON FUNCTION order_guard._note_policy(text, bigint, text, text, text,
+	bigint, boolean) IS
+'Notes what came of a try; fresh: it was not queued before.';
+
+CREATE VIEW order_guard.policies WITH (security_barrier) AS
+SELECT p.name, p.kind, p.action, p.after, p.relation, p.where_status,
+	p.max_tries, p.backoff, p.args, p.dry_run, p.enabled, p.owner,
+	coalesce(s.done, 0) AS done, coalesce(s.would_do, 0) AS would_do,
+	coalesce(s.refused, 0) AS refused, coalesce(s.failed, 0) AS failed,
+	s.last_at,
+	CASE WHEN order_guard._may_see_uncommitted(p.relation) OR mine.it
+		THEN s.last_detail END AS last_detail,
+	CASE WHEN s.suspended_at IS NOT NULL OR problem IS NOT NULL
+		THEN 'infinity'::timestamptz END AS suspended_until,
+	coalesce(s.suspended_why, problem) AS suspended_why
+FROM order_guard.policy p
+LEFT JOIN order_guard.policy_state s ON s.policy = p.name
+CROSS JOIN LATERAL order_guard._policy_problem(p) problem
+CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_roles r
+	WHERE r.rolname = p.owner AND pg_has_role(r.oid, 'USAGE'))) mine (it)
+WHERE mine.it OR pg_has_role('pg_monitor', 'USAGE')
+	OR has_table_privilege(p.relation, 'SELECT');
+COMMENT ON VIEW order_guard.policies IS
+'Policies, and what each of them did or would have done. For who may SELECT '
+'the table, set the policy, or is a member of pg_monitor.';
+
 -- 6  privileges -----------------------------------------------------------
 
 REVOKE ALL ON ALL TABLES IN SCHEMA order_guard FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA order_guard FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA order_guard FROM PUBLIC;
+-- a column of such a type would keep the extension from being dropped
+REVOKE ALL ON TYPE order_guard._answer, order_guard._trace,
+	order_guard._stuck_order, order_guard._stuck_sum,
+	order_guard._prepared_xact FROM PUBLIC;
+
+/*
+ * What PUBLIC may use, and why it must; test/sql/security_public.sql lists it.
+ * All but _watched() runs with its caller's rights.  Functions that others of
+ * those call, and those in views, have to be open to whoever calls or reads:
+ * PostgreSQL asks for their privileges as the current role.
+ */
 
 -- watch: owners watch their own tables; ownership is checked inside.  What
--- watch() is made of runs with its caller's rights.
+-- watch() and suggest() are made of tells nothing that the catalogs do not
+-- tell everybody, and makes and drops triggers as the caller only.
 GRANT USAGE ON SCHEMA order_guard TO PUBLIC;
 GRANT SELECT ON order_guard.watches TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -3031,6 +3997,7 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._check_since, order_guard._check_token,
 	order_guard._check_deadline, order_guard._check_deadlines,
 	order_guard._check_statuses, order_guard._check_options,
+	order_guard._is_schedule, order_guard._are_verdicts,
 	order_guard._check_watch, order_guard._check_guard,
 	order_guard._is_guarded, order_guard._trigger_arguments,
 	order_guard._expected_triggers, order_guard._own_triggers,
@@ -3044,14 +4011,21 @@ GRANT EXECUTE ON FUNCTION
 	order_guard._suggestion, order_guard.suggest
 	TO PUBLIC;
 
+-- handlers: part of watch(), and read catalogs only
+GRANT EXECUTE ON FUNCTION order_guard._is_handler_timeout(jsonb),
+	order_guard._find_handler(oid, text),
+	order_guard._check_handlers(order_guard.watch)
+	TO PUBLIC;
+
+-- health and numbers
+GRANT SELECT ON order_guard.incident_counts TO pg_monitor;
+
 -- these show what the reader may SELECT anyway
 GRANT SELECT ON order_guard.incidents, order_guard.actions,
 	order_guard.stalled TO PUBLIC;
 -- these check the caller's rights themselves
 GRANT EXECUTE ON FUNCTION
-	order_guard._may_see(oid),
-	order_guard._may_act(oid),
-	order_guard._key_condition(integer, text),
+	order_guard._may_see(oid, text, text, text),
 	order_guard._row_query(regclass, text),
 	order_guard.acknowledge(bigint, text),
 	order_guard.snooze(bigint, timestamptz, text),
@@ -3059,6 +4033,12 @@ GRANT EXECUTE ON FUNCTION
 	order_guard.resolve_all(text, text, regclass, text, jsonb, integer,
 		boolean),
 	order_guard.explain(regclass, text)
+	TO PUBLIC;
+
+-- both check the caller's rights on each table
+GRANT EXECUTE ON FUNCTION
+	order_guard.claim(integer, interval, text, regclass),
+	order_guard.answer(bigint, text, jsonb, bigint)
 	TO PUBLIC;
 
 GRANT SELECT ON order_guard.in_flight, order_guard.attempts,
@@ -3104,4 +4084,15 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION order_guard.capture(), order_guard.guard(),
 	order_guard._guarding(),
 	order_guard._itemising(integer)
+	TO PUBLIC;
+
+-- shows what the reader may SELECT, or what he set
+GRANT SELECT ON order_guard.policies TO PUBLIC;
+-- these check the caller's rights themselves
+GRANT EXECUTE ON FUNCTION
+	order_guard._policy_problem(order_guard.policy),
+	order_guard.set_policy(text, text, text, interval, regclass, text[],
+		integer, interval, jsonb, boolean),
+	order_guard.alter_policy(text, boolean, boolean),
+	order_guard.drop_policy(text)
 	TO PUBLIC;

@@ -3,7 +3,7 @@
  *		What people do about incidents: acknowledge, snooze, resolve.
  *
  * Runs in the backend of whoever asks.  Every function checks the rights of
- * the current role on the incident's relation, does what concerns the order
+ * the current role on the incident (action_rights.c), does what concerns it
  * with his rights, and only for writing order_guard's own tables with those
  * of the extension's owner; there is no function that writes a record of an
  * action without doing the action.
@@ -35,27 +35,11 @@ PG_FUNCTION_INFO_V1(og_resolve);
 PG_FUNCTION_INFO_V1(og_resolve_all);
 
 /*
- * Runs a statement on order_guard's own tables as their owner.  nulls may be
- * NULL.
+ * og_action_read_case
+ *		Reads an incident, as the extension's owner.
  */
-static void
-run_as_owner(const char *sql, int nargs, const Oid *types, Datum *args,
-			 const char *nulls)
-{
-	OgRights	saved;
-
-	og_rights_raise(&saved);
-	if (SPI_execute_with_args(sql, nargs, unconstify(Oid *, types), args,
-							  nulls, false, 0) < 0)
-		elog(ERROR, "could not run \"%s\"", sql);
-	og_rights_restore(&saved);
-}
-
-/*
- * Reads an incident; false if there is none.
- */
-static bool
-read_case(int64 id, bool lock, OgCase *c)
+bool
+og_action_read_case(int64 id, const char *lock, OgCase *c)
 {
 	static const Oid types[] = {INT8OID};
 	Datum		arg = Int64GetDatum(id);
@@ -65,10 +49,12 @@ read_case(int64 id, bool lock, OgCase *c)
 	sql = psprintf("SELECT i.kind, i.watch, i.relation, i.relation_name, "
 				   "i.key, i.status, i.state, i.evidence ->> 'pid', "
 				   "i.evidence ->> 'backend_start', "
-				   "i.evidence ->> 'xact_start' "
-				   "FROM order_guard.incident i WHERE i.id = $1%s",
-				   lock ? " FOR UPDATE OF i" : "");
-	run_as_owner(sql, 1, types, &arg, NULL);
+				   "i.evidence ->> 'xact_start', "
+				   "i.evidence ->> 'orders_held', i.evidence ->> 'gid', "
+				   "i.evidence ->> 'xid', i.evidence ->> 'owner', "
+				   "i.evidence ->> 'database', " OG_EVENT_KEY("i") " "
+				   "FROM order_guard.incident i WHERE i.id = $1%s", lock);
+	og_action_sql(sql, 1, types, &arg, NULL);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -83,21 +69,15 @@ read_case(int64 id, bool lock, OgCase *c)
 		c->pid = og_incident_column(0, 8);
 		c->backend_start = og_incident_column(0, 9);
 		c->xact_start = og_incident_column(0, 10);
+		c->orders_held = og_incident_column(0, 11);
+		c->gid = og_incident_column(0, 12);
+		c->xid = og_incident_column(0, 13);
+		c->owner = og_incident_column(0, 14);
+		c->database = og_incident_column(0, 15);
+		c->shown_key = og_incident_column(0, 16);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return found;
-}
-
-static void
-check_may_act(Oid relation, const char *name)
-{
-	if (og_rights_may_act(relation))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 OidIsValid(relation) ?
-			 errmsg("must be owner of table %s", name) :
-			 errmsg("must be superuser")));
 }
 
 /*
@@ -106,14 +86,14 @@ check_may_act(Oid relation, const char *name)
  * does not exist, nor lock it.
  */
 static void
-open_case(int64 id, bool lock, OgCase *c)
+open_case(int64 id, const char *action, bool lock, OgCase *c)
 {
-	bool		found = read_case(id, false, c);
+	bool		found = og_action_read_case(id, "", c);
 
-	if (found && og_rights_may_see(c->relation))
+	if (found && og_action_may_see(c))
 	{
-		check_may_act(c->relation, c->relation_name);
-		if (!lock || read_case(id, true, c))
+		og_action_check(c, action);
+		if (!lock || og_action_read_case(id, " FOR UPDATE OF i", c))
 			return;
 	}
 	ereport(ERROR,
@@ -121,63 +101,55 @@ open_case(int64 id, bool lock, OgCase *c)
 			 errmsg("incident %lld does not exist", (long long) id)));
 }
 
-static Datum
-text_or_null(const char *text, char *is_null)
+/*
+ * The same for the worker; false if it is gone, or if somebody keeps it
+ * locked.
+ */
+static bool
+open_case_unattended(int64 id, bool lock, OgCase *c)
 {
-	*is_null = text ? ' ' : 'n';
-	return text ? CStringGetTextDatum(text) : (Datum) 0;
+	return og_action_read_case(id, lock ? " FOR UPDATE OF i SKIP LOCKED" :
+							   "", c);
 }
 
 /*
- * Records an action; its id.
+ * Records an action; its id.  What no rollback can take back is recorded by
+ * the worker, so that no rollback takes back the record of it either.
  */
 static int64
 record_action(const OgCase *c, const OgRequest *request,
 			  const OgAnswer *answer)
 {
-	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, JSONBOID};
-	char		nulls[] = "       ";
-	Datum		args[7];
-	int64		id;
+	OgActionRow row;
 
-	args[0] = Int64GetDatum(c->id);
-	args[1] = CStringGetTextDatum(request->action);
-	args[2] = CStringGetTextDatum(og_rights_who());
-	args[3] = CStringGetTextDatum(answer->result);
-	args[4] = text_or_null(answer->detail, &nulls[4]);
-	args[5] = text_or_null(request->note, &nulls[5]);
-	args[6] = JsonbPGetDatum(request->args);
-	if (request->args == NULL)
-		nulls[6] = 'n';
-	run_as_owner("INSERT INTO order_guard.action (incident, action, by, "
-				 "result, detail, note, args, done_at) VALUES ($1, $2, $3, "
-				 "$4, $5, $6, coalesce($7, '{}'), CASE WHEN $4 <> 'queued' "
-				 "THEN clock_timestamp() END) RETURNING id",
-				 7, types, args, nulls);
-	id = strtoll(og_incident_column(0, 1), NULL, 10);
-	SPI_freetuptable(SPI_tuptable);
-	return id;
+	og_action_row(c, request, answer, &row);
+	if (strcmp(answer->result, "queued") == 0 && !request->unattended &&
+		(og_action_is_signal(request->action) ||
+		 og_action_is_prepared(request->action)))
+		return og_action_submit(&row);
+	return og_action_insert(&row);
 }
 
 static void
-close_case(const OgCase *c, const char *resolution)
+close_case(const OgCase *c, const OgRequest *request, const char *resolution)
 {
 	static const Oid types[] = {INT8OID, TEXTOID};
 	Datum		args[2];
 
 	args[0] = Int64GetDatum(c->id);
 	args[1] = CStringGetTextDatum(psprintf("%s by %s", resolution,
-										   og_rights_who()));
-	run_as_owner("UPDATE order_guard.incident SET state = 'resolved', "
-				 "closed_at = clock_timestamp(), resolution = $2 "
-				 "WHERE id = $1", 2, types, args, NULL);
-	og_incident_notify("resolved", c->id, c->kind, c->relation_name, c->key);
+										   og_action_who(request)));
+	og_action_sql("UPDATE order_guard.incident SET state = 'resolved', "
+				  "closed_at = clock_timestamp(), resolution = $2 "
+				  "WHERE id = $1", 2, types, args, NULL);
+	og_incident_notify("resolved", c->id, c->kind, c->relation_name,
+					   c->shown_key);
 }
 
 static void
 close_by_hand(const OgRequest *request, OgAnswer *answer)
 {
+	answer->lock = request->dry_run ? "none" : "row of the incident";
 	if (request->dry_run)
 	{
 		answer->result = "would_do";
@@ -189,16 +161,27 @@ close_by_hand(const OgRequest *request, OgAnswer *answer)
 }
 
 /*
- * Does what is asked about one incident.
+ * og_action_act
+ *		Does what is asked about one incident.
  */
-static void
-act(int64 incident, const OgRequest *request, OgAnswer *answer)
+void
+og_action_act(int64 incident, const OgRequest *request, OgAnswer *answer)
 {
 	OgCase		c = {0};
 
 	memset(answer, 0, sizeof(*answer));
-	open_case(incident, !request->dry_run, &c);
-	if (strcmp(c.state, "open") != 0)
+	if (!request->unattended)
+		open_case(incident, request->action, !request->dry_run, &c);
+	else if (!open_case_unattended(incident, !request->dry_run, &c))
+	{
+		answer->result = "busy";
+		return;
+	}
+	og_proof_expect(answer, "incident", "open");
+	og_proof_find(answer, "incident", c.state);
+	if (strcmp(request->action, "answer") == 0)
+		og_action_answer(&c, request, answer);
+	else if (strcmp(c.state, "open") != 0)
 	{
 		answer->result = "refused";
 		answer->detail = psprintf("the incident is %s already", c.state);
@@ -207,13 +190,19 @@ act(int64 incident, const OgRequest *request, OgAnswer *answer)
 		close_by_hand(request, answer);
 	else if (strcmp(request->action, "move") == 0)
 		og_action_move(&c, request, answer);
+	else if (strcmp(request->action, "ask_again") == 0)
+		og_action_ask_again(&c, request, answer);
+	else if (strcmp(request->action, "handler") == 0)
+		og_action_handler(&c, request, answer);
+	else if (og_action_is_prepared(request->action))
+		og_action_prepared(&c, request, answer);
 	else
 		og_action_signal(&c, request, answer);
-	if (request->dry_run)
+	if (request->dry_run || answer->id != 0)
 		return;
 	answer->id = record_action(&c, request, answer);
 	if (answer->resolution)
-		close_case(&c, answer->resolution);
+		close_case(&c, request, answer->resolution);
 }
 
 static void
@@ -269,7 +258,7 @@ og_resolve(PG_FUNCTION_ARGS)
 	request.args = PG_GETARG_JSONB_P(3);
 	og_request_check(&request);
 	SPI_connect();
-	act(PG_GETARG_INT64(0), &request, &answer);
+	og_action_act(PG_GETARG_INT64(0), &request, &answer);
 	put_answer(rsinfo, PG_GETARG_INT64(0), &answer);
 	SPI_finish();
 	return (Datum) 0;
@@ -290,7 +279,7 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		act(incident, request, answer);
+		og_action_act(incident, request, answer);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -316,32 +305,66 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 }
 
 /*
- * Ids of open incidents of a kind that the current role may act on, oldest
- * first; a palloc'd array.
+ * Ids of open incidents of a kind to which the current role may do this,
+ * oldest first; a palloc'd array.
  */
 static int64 *
-find_cases(const char *kind, Oid relation, int max, int *n)
+find_cases(const char *kind, Oid relation, const char *action, int max,
+		   int *n)
 {
 	static const Oid types[] = {TEXTOID, OIDOID};
 	Datum		args[] = {CStringGetTextDatum(kind),
 	ObjectIdGetDatum(relation)};
+	SPITupleTable *found;
 	int64	   *ids;
 
 	*n = 0;
-	run_as_owner("SELECT i.id, i.relation FROM order_guard.incident i "
-				 "WHERE i.state = 'open' AND i.kind = $1 "
-				 "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
-				 2, types, args, NULL);
-	ids = palloc(Min(max, Max(SPI_processed, 1)) * sizeof(int64));
-	for (uint64 i = 0; i < SPI_processed && *n < max; i++)
+	og_action_sql("SELECT i.id, i.relation, i.key "
+				  "FROM order_guard.incident i "
+				  "WHERE i.state = 'open' AND i.kind = $1 "
+				  "AND ($2 = 0 OR i.relation = $2) ORDER BY i.id",
+				  2, types, args, NULL);
+	found = SPI_tuptable;
+	ids = palloc(Min(max, Max(found->numvals, 1)) * sizeof(int64));
+	for (uint64 i = 0; i < found->numvals && *n < max; i++)
 	{
-		Oid			one = strtoul(og_incident_column(i, 2), NULL, 10);
+		HeapTuple	row = found->vals[i];
+		OgCase		c = {.kind = unconstify(char *, kind),.state = "open"};
 
-		if (og_rights_may_see(one) && og_rights_may_act(one))
-			ids[(*n)++] = strtoll(og_incident_column(i, 1), NULL, 10);
+		CHECK_FOR_INTERRUPTS();
+		c.relation = strtoul(SPI_getvalue(row, found->tupdesc, 2), NULL, 10);
+		c.key = SPI_getvalue(row, found->tupdesc, 3);
+		if (og_action_may_see(&c) && og_action_may(&c, action))
+			ids[(*n)++] = strtoll(SPI_getvalue(row, found->tupdesc, 1), NULL,
+								  10);
 	}
-	SPI_freetuptable(SPI_tuptable);
+	SPI_freetuptable(found);
 	return ids;
+}
+
+/*
+ * An order's move fires its table's triggers, as whoever asks: he names the
+ * table.
+ */
+static void
+check_relation(Oid relation, const OgRequest *request)
+{
+	OgCase		c = {.relation = relation};
+
+	if (OidIsValid(relation))
+	{
+		c.relation_name = get_rel_name(relation);
+		if (c.relation_name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist", relation)));
+		og_action_check(&c, request->action);
+	}
+	else if (strcmp(request->action, "move") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("action \"move\" needs a relation"),
+				 errhint("Statuses are those of one table.")));
 }
 
 static void
@@ -356,10 +379,10 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max must be at least 1")));
-	if (OidIsValid(relation))
-		check_may_act(relation, get_rel_name(relation));
 	SPI_connect();
-	ids = find_cases(text_argument(fcinfo, 0), relation, max, &n);
+	check_relation(relation, request);
+	ids = find_cases(text_argument(fcinfo, 0), relation, request->action,
+					 max, &n);
 	for (int i = 0; i < n; i++)
 	{
 		OgAnswer	answer;
@@ -371,15 +394,18 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 	SPI_finish();
 }
 
-/* A kind that is misspelt must not pass for one without incidents. */
-static void
-check_kind(Datum kind)
+/*
+ * og_action_check_kind
+ *		A kind that is misspelt must not pass for one without incidents.
+ */
+void
+og_action_check_kind(Datum kind)
 {
 	static const char *const known[] = {
 		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
 		"deleted", "coverage", "storm", "mismatch", "duplicate",
 		"missing_step", "invalid", "illegal_transition", "channel", "rate",
-		"reported"
+		"reported", "contradiction", "policy"
 	};
 	static const Oid types[] = {TEXTOID};
 	char	   *name = TextDatumGetCString(kind);
@@ -394,8 +420,8 @@ check_kind(Datum kind)
 		appendStringInfo(&kinds, "%s%s", i > 0 ? ", " : "", known[i]);
 	}
 	SPI_connect();
-	run_as_owner("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
-				 1, types, &kind, NULL);
+	og_action_sql("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
+				  1, types, &kind, NULL);
 	found = SPI_processed > 0;
 	SPI_finish();
 	if (!found)
@@ -425,7 +451,7 @@ og_resolve_all(PG_FUNCTION_ARGS)
 	request.args = PG_GETARG_JSONB_P(4);
 	request.dry_run = PG_GETARG_BOOL(6);
 	og_request_check(&request);
-	check_kind(PG_GETARG_DATUM(0));
+	og_action_check_kind(PG_GETARG_DATUM(0));
 	resolve_many(fcinfo, &request);
 	return (Datum) 0;
 }
@@ -445,12 +471,12 @@ og_acknowledge(PG_FUNCTION_ARGS)
 	refuse_null(fcinfo, 0, "incident");
 	request.note = text_argument(fcinfo, 1);
 	SPI_connect();
-	open_case(PG_GETARG_INT64(0), true, &c);
+	open_case(PG_GETARG_INT64(0), request.action, true, &c);
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(og_rights_who());
-	run_as_owner("UPDATE order_guard.incident "
-				 "SET acknowledged_at = clock_timestamp(), "
-				 "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident "
+				  "SET acknowledged_at = clock_timestamp(), "
+				  "acknowledged_by = $2 WHERE id = $1", 2, types, args, NULL);
 	record_action(&c, &request, &answer);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -480,7 +506,7 @@ og_snooze(PG_FUNCTION_ARGS)
 				 errhint("To close it call order_guard.resolve().")));
 	request.note = text_argument(fcinfo, 2);
 	SPI_connect();
-	open_case(PG_GETARG_INT64(0), true, &c);
+	open_case(PG_GETARG_INT64(0), request.action, true, &c);
 	if (strcmp(c.state, "open") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -488,8 +514,8 @@ og_snooze(PG_FUNCTION_ARGS)
 						c.state)));
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = PG_GETARG_DATUM(1);
-	run_as_owner("UPDATE order_guard.incident SET snoozed_until = $2 "
-				 "WHERE id = $1", 2, types, args, NULL);
+	og_action_sql("UPDATE order_guard.incident SET snoozed_until = $2 "
+				  "WHERE id = $1", 2, types, args, NULL);
 	answer.detail = psprintf("until %s", timestamptz_to_str(until));
 	record_action(&c, &request, &answer);
 	SPI_finish();

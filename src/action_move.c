@@ -59,6 +59,16 @@ describe(const Row *row)
 	return row->status ? row->status : "null";
 }
 
+/* What was expected, and what was found. */
+static void
+note(OgAnswer *answer, const OgCase *c, const Row *row)
+{
+	og_proof_expect(answer, "status", c->status);
+	og_proof_find(answer, "status", row->found ? row->status : NULL);
+	og_proof_find(answer, "xmin", row->found ? row->xmin : NULL);
+	answer->lock = "none";
+}
+
 static void
 moved_on(OgAnswer *answer, const OgCase *c, const Row *row)
 {
@@ -124,6 +134,7 @@ og_action_move(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 	}
 	condition = og_key_condition(watched, c->key);
 	row = read_row(watched, condition);
+	note(answer, c, &row);
 	if (!row.found || row.status == NULL ||
 		strcmp(row.status, c->status) != 0)
 	{
@@ -143,6 +154,7 @@ og_action_move(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 		answer->detail = psprintf("moved from %s to %s", c->status,
 								  reached ? reached : "null");
 		answer->resolution = answer->detail;
+		answer->lock = "row of the order, in the version that was read";
 		return;
 	}
 	/* READ COMMITTED: this statement sees what was in the way */

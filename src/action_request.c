@@ -11,19 +11,44 @@
 #include "action_private.h"
 
 static const char *const actions[] = {
-	"close", "move", "cancel_query", "terminate"
+	"close", "move", "cancel_query", "doom", "terminate",
+	"commit_prepared", "rollback_prepared", "ask_again",
+	"handler"
 };
+
+/* See action_private.h. */
+bool
+og_action_is_signal(const char *action)
+{
+	return strcmp(action, "cancel_query") == 0 ||
+		strcmp(action, "terminate") == 0 || strcmp(action, "doom") == 0;
+}
+
+bool
+og_action_is_prepared(const char *action)
+{
+	return strcmp(action, "commit_prepared") == 0 ||
+		strcmp(action, "rollback_prepared") == 0;
+}
 
 static void
 check_name(const char *action)
 {
+	StringInfoData known;
+
+	initStringInfo(&known);
 	for (int i = 0; i < lengthof(actions); i++)
+	{
 		if (strcmp(action, actions[i]) == 0)
 			return;
+		appendStringInfo(&known, "%s%s", i == 0 ? "" :
+						 i == lengthof(actions) - 1 ? " and " : ", ",
+						 actions[i]);
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown action \"%s\"", action),
-			 errhint("Actions are close, move, cancel_query and terminate.")));
+			 errhint("Actions are %s.", known.data)));
 }
 
 static void
@@ -52,12 +77,20 @@ take_argument(OgRequest *request, const char *name, const JsonbValue *value)
 			refuse_type(name, "string");
 		request->to = pnstrdup(value->val.string.val, value->val.string.len);
 	}
+	else if (strcmp(name, "gid") == 0 &&
+			 og_action_is_prepared(request->action))
+	{
+		if (value->type != jbvString)
+			refuse_type(name, "string");
+		request->gid = pnstrdup(value->val.string.val, value->val.string.len);
+	}
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown argument \"%s\" of action \"%s\"", name,
 						request->action),
-				 errhint("Arguments are dry_run and, of move, to.")));
+				 errhint("Arguments are dry_run, of move to, and of "
+						 "commit_prepared and rollback_prepared gid.")));
 }
 
 /*

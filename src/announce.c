@@ -28,7 +28,8 @@
 
 typedef struct OgEvent
 {
-	const char *event;			/* opened, cleared, resolved */
+	const char *event;			/* opened, cleared, resolved; of policies
+								 * notified, escalated */
 	int64		incident;
 	char	   *kind;
 	char	   *severity;
@@ -148,13 +149,10 @@ append_member(StringInfo buf, const char *name, const char *value, int limit)
 													  limit)));
 }
 
-/*
- * og_incident_notify
- *		Tells listeners when the current transaction commits.
- */
-void
-og_incident_notify(const char *event, int64 incident, const char *kind,
-				   const char *relation, const char *key)
+/* severity may be NULL: that is not known here. */
+static void
+notify(const char *event, int64 incident, const char *kind,
+	   const char *relation, const char *key, const char *severity)
 {
 	StringInfoData buf;
 
@@ -166,9 +164,22 @@ og_incident_notify(const char *event, int64 incident, const char *kind,
 	append_member(&buf, "kind", kind, OG_MAX_KIND);
 	append_member(&buf, "relation", relation, OG_MAX_NAME);
 	append_member(&buf, "key", key, OG_MAX_KEY);
+	if (severity)
+		append_member(&buf, "severity", severity, OG_MAX_KIND);
 	appendStringInfoChar(&buf, '}');
 	Async_Notify(OG_CHANNEL, buf.data);
 	pfree(buf.data);
+}
+
+/*
+ * og_incident_notify
+ *		Tells listeners when the current transaction commits.
+ */
+void
+og_incident_notify(const char *event, int64 incident, const char *kind,
+				   const char *relation, const char *key)
+{
+	notify(event, incident, kind, relation, key, NULL);
 }
 
 static void
@@ -186,9 +197,8 @@ send_events(void)
 {
 	StartTransactionCommand();
 	for (int i = 0; i < ncommitted; i++)
-		og_incident_notify(events[i].event, events[i].incident,
-						   events[i].kind, events[i].relation,
-						   events[i].key);
+		notify(events[i].event, events[i].incident, events[i].kind,
+			   events[i].relation, events[i].key, events[i].severity);
 	CommitTransactionCommand();
 }
 

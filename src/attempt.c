@@ -33,6 +33,7 @@
 #include "attempt.h"
 #include "compat.h"
 #include "condition.h"
+#include "doom.h"
 #include "fault.h"
 #include "heard.h"
 #include "settings.h"
@@ -533,6 +534,11 @@ xact_callback(XactEvent event, void *arg)
 		og_heard_end();
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (xact.begun)
+				og_doom_check();
+			return;
 		case XACT_EVENT_COMMIT:
 			if (xact.begun)
 				end_committed();

@@ -15,9 +15,11 @@
 
 #if PG_VERSION_NUM >= 170000
 #define OG_MY_PROCNO ((int) MyProcNumber)
+#define OG_VXID_PROC(vxid) ((int) (vxid).procNumber)
 #define OG_OLDEST_CLOG_XID (TransamVariables->oldestClogXid)
 #else
 #define OG_MY_PROCNO ((int) MyProc->pgprocno)
+#define OG_VXID_PROC(vxid) ((int) (vxid).backendId)
 #define OG_OLDEST_CLOG_XID (ShmemVariableCache->oldestClogXid)
 #endif
 
@@ -57,6 +59,13 @@
 #else
 #define og_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
+/* All settings; their number in *n. */
+#if PG_VERSION_NUM >= 160000
+#define og_guc_variables(n) get_guc_variables(n)
+#else
+#define og_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
 #endif							/* OG_COMPAT_H */

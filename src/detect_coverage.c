@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "detect.h"
+#include "handler.h"
 #include "incident.h"
 #include "journal.h"
 #include "loss.h"
@@ -228,6 +229,7 @@ og_detect_recovery(OgWatch *watch)
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(watch->id)};
 
-	if (og_tracker_broken(watch->id) == 0)
+	if (og_tracker_broken(watch->id) == 0 &&
+		og_handler_problem(watch) == NULL)
 		og_query_run(&plan, 1, types, values, NULL);
 }

@@ -2,7 +2,8 @@
  * incident.c
  *		Collects incidents during a transaction of the worker and writes them.
  *
- * Runs in the worker only, which is the only one who inserts incidents.
+ * Runs in the worker only, which is the only one who inserts incidents (but
+ * for contradictions, see action_answer.c: no two ever insert the same).
  * People update rows of order_guard.incident (acknowledge, snooze, resolve)
  * and may keep them locked in a transaction that stays open: every row that
  * exists is therefore taken with SKIP LOCKED, and a refresh that finds its
@@ -395,7 +396,8 @@ classify(OgPending **chunk, Datum records)
 /*
  * Brings what is open up to date, but touches a row only if that tells
  * something new, or to say now and then that it was seen: a summary grows
- * older with each tick.
+ * older with each tick.  What the gateway said stays, as long as the order
+ * is in the status about which it was asked.
  */
 static void
 refresh(Datum records)
@@ -404,20 +406,35 @@ refresh(Datum records)
 	static const Oid types[] = {JSONBOID};
 
 	og_incident_plan(&plan,
-					 "WITH held AS (SELECT i.id, n.* FROM " RECORDS
+					 "WITH held AS (SELECT i.id, n.*, s.same, s.ask_person, "
+					 "order_guard._worse(n.severity, CASE WHEN s.ask_person "
+					 "IS NULL THEN i.raised ELSE 'critical' END) AS at_least "
+					 "FROM " RECORDS
 					 " JOIN order_guard.incident i ON i.watch = n.watch "
 					 "AND i.kind = n.kind AND i.hash = n.hash "
-					 "AND i.state = 'open' WHERE n.summary IS NOT NULL "
+					 "AND i.state = 'open' CROSS JOIN LATERAL (SELECT f.same, "
+					 "CASE WHEN f.same THEN i.ask_person END FROM (SELECT "
+					 "i.status IS NOT DISTINCT FROM n.status) f (same)) s "
+					 "(same, ask_person) "
+					 "WHERE n.summary IS NOT NULL "
 					 "AND ((i.count, i.amount, i.status, i.severity) "
 					 "IS DISTINCT FROM (n.count, n.amount, n.status, "
-					 "coalesce(n.severity, 'warning')) OR i.last_seen_at < "
+					 "order_guard._worse(n.severity, CASE WHEN s.ask_person "
+					 "IS NULL THEN i.raised ELSE 'critical' END)) "
+					 "OR i.last_seen_at < "
 					 "clock_timestamp() - interval '10 s') "
 					 "FOR UPDATE OF i SKIP LOCKED) "
 					 "UPDATE order_guard.incident i SET count = held.count, "
-					 "amount = held.amount, summary = held.summary, "
+					 "amount = held.amount, summary = held.summary || "
+					 "coalesce('; ' || held.ask_person, ''), "
 					 "status = held.status, "
-					 "severity = coalesce(held.severity, 'warning'), "
-					 "evidence = coalesce(held.evidence, '{}'), "
+					 "severity = held.at_least, "
+					 "ask_person = held.ask_person, "
+					 "verdict = CASE WHEN held.same THEN i.verdict END, "
+					 "lease = CASE WHEN held.same THEN i.lease END, "
+					 "asks = CASE WHEN held.same THEN i.asks ELSE 0 END, "
+					 "evidence = order_guard._keep_answers(i.evidence, "
+					 "coalesce(held.evidence, '{}')), "
 					 "last_seen_at = clock_timestamp() "
 					 "FROM held WHERE i.id = held.id", 1, types);
 	SPI_execute_plan(plan, &records, NULL, false, 0);

@@ -54,9 +54,24 @@ extern void og_event_count(int *opened, int *cleared);
 extern void og_event_end(bool commit);
 extern void og_event_subabort(SubTransactionId subxact);
 
+/*
+ * Whoever listens, or reads the log, has no rights that could be asked.  Where
+ * the watch says so, they are told the hash in place of the key.
+ */
+#define OG_EVENT_MASKED(alias) \
+	"EXISTS (SELECT FROM order_guard.watch w WHERE w.id = " alias ".watch " \
+	"AND w.options -> 'mask_key' = 'true')"
+#define OG_EVENT_KEY(alias) \
+	"CASE WHEN " alias ".key IS NOT NULL AND " OG_EVENT_MASKED(alias) \
+	" THEN " alias ".hash::text ELSE " alias ".key END"
+
 /* What og_event_add() reads from the current result of SPI, in this order. */
 #define OG_EVENT_COLUMNS(alias) \
 	alias ".id, " alias ".kind, " alias ".severity, " \
-	alias ".relation_name, " alias ".key, " alias ".summary"
+	alias ".relation_name, " OG_EVENT_KEY(alias) ", " \
+	"CASE WHEN " OG_EVENT_MASKED(alias) " THEN concat_ws(' ', " \
+	"'about', CASE WHEN " alias ".key IS NULL THEN 'orders' ELSE 'order ' " \
+	"|| " alias ".hash END, 'of', nullif(" alias ".relation_name, '')) " \
+	"ELSE " alias ".summary END"
 
 #endif							/* OG_INCIDENT_PRIVATE_H */

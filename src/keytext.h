@@ -5,6 +5,7 @@
 #ifndef OG_KEYTEXT_H
 #define OG_KEYTEXT_H
 
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 
@@ -37,5 +38,8 @@ extern Datum og_keytext_value(Oid relation, const char *column,
 							  const char *text, Oid *base);
 extern void og_keytext_add(OgKeyHash *hash, Oid relation, const char *column,
 						   Datum value, bool isnull);
+
+/* order_guard._key_hash(oid, name[], text) */
+extern Datum og_keytext_hash(PG_FUNCTION_ARGS);
 
 #endif							/* OG_KEYTEXT_H */

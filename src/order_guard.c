@@ -14,10 +14,12 @@
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 
+#include "action.h"
 #include "attempt.h"
 #include "capture.h"
 #include "compat.h"
 #include "condition.h"
+#include "doom.h"
 #include "drop.h"
 #include "durable.h"
 #include "failpoint.h"
@@ -28,6 +30,7 @@
 #include "launcher.h"
 #include "settings.h"
 #include "settle.h"
+#include "trust.h"
 
 PG_MODULE_MAGIC;
 
@@ -49,6 +52,8 @@ request_shmem(void)
 	og_journal_request_shmem();
 	og_tombstone_request_shmem();
 	og_settle_request_shmem();
+	og_action_request_shmem();
+	og_doom_request_shmem();
 	og_launcher_request_shmem();
 	RequestAddinShmemSpace(og_durable_shmem_size());
 	og_failpoint_request_shmem();
@@ -62,6 +67,8 @@ startup_shmem(void)
 	og_journal_init_shmem();
 	og_tombstone_init_shmem();
 	og_settle_init_shmem();
+	og_action_init_shmem();
+	og_doom_init_shmem();
 	og_launcher_init_shmem();
 	og_durable_init_shmem();
 	og_failpoint_init_shmem();
@@ -219,6 +226,7 @@ _PG_init(void)
 	og_captured_init();
 	og_condition_init();
 	og_failpoint_init();
+	og_trust_init();
 	og_launcher_register();
 	install_hooks();
 }

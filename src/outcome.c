@@ -37,6 +37,7 @@
 #include "keytext.h"
 #include "outcome_private.h"
 #include "query.h"
+#include "trust.h"
 #include "views.h"
 
 PG_FUNCTION_INFO_V1(og_outcome_by_key);
@@ -356,7 +357,8 @@ make_result(FunctionCallInfo fcinfo, const OgTrace *trace)
 /*
  * order_guard._judge(relation regclass, key text, token text)
  *		The outcome of one order of a watched table that the caller may
- *		SELECT: by its key, or by a token.
+ *		SELECT: by its key, or by a token.  With a token it was not the
+ *		caller who named the table.
  */
 Datum
 og_outcome_judge(PG_FUNCTION_ARGS)
@@ -366,6 +368,7 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 		AllocSetContextCreate(caller, "order_guard outcome",
 							  ALLOCSET_DEFAULT_SIZES);
 	Oid			relation = PG_GETARG_OID(0);
+	OgTrust		trust = OG_TRUST_ALL;
 	OgOrder    *order;
 	OgTrace		answer;
 	Datum		result;
@@ -378,6 +381,9 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("%s is not watched", get_rel_name(relation))));
 	order->wanted.watch = order->watch;
+	order->named = PG_ARGISNULL(2);
+	if (!order->named)
+		trust = og_trust_set(OG_TRUST_READ);
 	if (!PG_ARGISNULL(1))
 		ask_for_key(order, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	else if (order->token && !PG_ARGISNULL(2))
@@ -387,6 +393,8 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 	else
 		elog(ERROR, "neither a key nor a token");
 	judge(order, &answer);
+	if (!order->named)
+		(void) og_trust_set(trust);
 	MemoryContextSwitchTo(caller);
 	result = make_result(fcinfo, &answer);
 	SPI_finish();

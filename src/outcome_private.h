@@ -22,6 +22,7 @@ typedef struct OgOrder
 	const char *gap;			/* why not all may be known; NULL: all is */
 	bool		visible;		/* may the caller see what did not commit? */
 	bool		by_key;
+	bool		named;			/* the caller named the table */
 	uint8		hash[16];		/* of the key */
 	char	   *token;			/* as its type puts it out */
 	int			nvalues;		/* of the columns below */

@@ -31,6 +31,7 @@
 #include "query.h"
 #include "rights.h"
 #include "settings.h"
+#include "trust.h"
 #include "views.h"
 
 /*
@@ -250,6 +251,23 @@ og_outcome_loss(const OgOrder *order, OgTrace *trace)
 							 column(1));
 }
 
+/* With the caller's rights: a key's type may have code of somebody's. */
+static Datum
+hash_of_key(const OgOrder *order, const char *key)
+{
+	Datum	   *names = palloc(sizeof(Datum) * list_length(order->keys));
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, order->keys)
+		names[n++] = DirectFunctionCall1(namein,
+										 CStringGetDatum(lfirst(cell)));
+	return DirectFunctionCall3(og_keytext_hash,
+							   ObjectIdGetDatum(order->relation),
+							   og_query_array(names, NULL, n, NAMEOID),
+							   CStringGetTextDatum(key));
+}
+
 /* The status of an expression, which is not for the caller to evaluate. */
 static char *
 tracked_status(const OgOrder *order, const char *key)
@@ -258,35 +276,16 @@ tracked_status(const OgOrder *order, const char *key)
 		"SELECT status FROM order_guard.tracked "
 		"WHERE watch = $1 AND hash = $2", NULL
 	};
-	static OgPlan by_text = {
-		"SELECT status FROM order_guard.tracked "
-		"WHERE watch = $1 AND hash = order_guard._key_hash($2, $3, $4)", NULL
-	};
-	Oid			types[] = {INT4OID, UUIDOID, NAMEARRAYOID, TEXTOID};
-	Datum		values[4] = {Int32GetDatum(order->watch)};
+	Oid			types[] = {INT4OID, UUIDOID};
+	Datum		values[] = {Int32GetDatum(order->watch), (Datum) 0};
 
 	if (!order->visible)
 		return NULL;
 	if (order->by_key)
-	{
 		values[1] = og_views_hash_datum(order->hash);
-		run_own(&plan, 2, types, values);
-	}
 	else
-	{
-		Datum	   *names = palloc(sizeof(Datum) * list_length(order->keys));
-		ListCell   *cell;
-		int			n = 0;
-
-		foreach(cell, order->keys)
-			names[n++] = DirectFunctionCall1(namein,
-											 CStringGetDatum(lfirst(cell)));
-		types[1] = OIDOID;
-		values[1] = ObjectIdGetDatum(order->relation);
-		values[2] = og_query_array(names, NULL, n, NAMEOID);
-		values[3] = CStringGetTextDatum(key);
-		run_own(&by_text, 4, types, values);
-	}
+		values[1] = hash_of_key(order, key);
+	run_own(&plan, 2, types, values);
 	return SPI_processed > 0 ? column(0) : NULL;
 }
 
@@ -367,7 +366,8 @@ row_plan(const OgOrder *order)
 	entry = hash_search(plans, &probe.key, HASH_ENTER, &found);
 	if (!found)
 		entry->sql = NULL;
-	if (entry->sql && strcmp(entry->sql, sql) == 0)
+	if (entry->sql && strcmp(entry->sql, sql) == 0 &&
+		og_trust_plan_is_fresh(entry->plan))
 		return entry->plan;
 	if (entry->sql)
 	{
@@ -409,6 +409,33 @@ read_row(const OgOrder *order, const OgTrace *journal, OgTrace *trace)
 }
 
 /*
+ * Runs the query for the row.  In a table that the caller did not name no
+ * code of its owner's runs for it.
+ */
+static void
+run_row_query(const OgOrder *order)
+{
+	char		nulls[OG_MAX_KEYS];
+	SPIPlanPtr	plan = row_plan(order);
+	int			result;
+
+	for (int i = 0; i < order->nvalues; i++)
+		nulls[i] = order->null[i] ? 'n' : ' ';
+	if (!order->named && !og_trust_plan(plan, order->relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("code of the owner of %s is not run for others",
+						og_key_relation_name(order->relation))));
+	result = SPI_execute_snapshot(plan, (Datum *) order->value, nulls,
+								  GetLatestSnapshot(), InvalidSnapshot, true,
+								  false, 1);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read %s: %s",
+			 og_key_relation_name(order->relation),
+			 SPI_result_code_string(result));
+}
+
+/*
  * og_outcome_row
  *		What the table says.  No answer if there is no row, or none that the
  *		caller may see.
@@ -417,25 +444,13 @@ void
 og_outcome_row(const OgOrder *order, const OgTrace *journal, OgTrace *trace)
 {
 	MemoryContext context = CurrentMemoryContext;
-	SPIPlanPtr	plan;
-	char		nulls[OG_MAX_KEYS];
-	int			result;
 
 	memset(trace, 0, sizeof(*trace));
 	if (order->nvalues == 0)
 		return;					/* by a token that stands in no column */
 	/* Who waits for the table is to see what it waited for. */
 	LockRelationOid(order->relation, AccessShareLock);
-	plan = row_plan(order);
-	for (int i = 0; i < order->nvalues; i++)
-		nulls[i] = order->null[i] ? 'n' : ' ';
-	result = SPI_execute_snapshot(plan, (Datum *) order->value, nulls,
-								  GetLatestSnapshot(), InvalidSnapshot, true,
-								  false, 1);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "could not read %s: %s",
-			 og_key_relation_name(order->relation),
-			 SPI_result_code_string(result));
+	run_row_query(order);
 	MemoryContextSwitchTo(context);
 	if (SPI_processed == 0)
 		return;

@@ -2,78 +2,51 @@
  * owner.c
  *		Queries on guarded tables, run as their owners.
  *
- * Runs in the worker, which is a superuser: whatever the owner of a table put
- * into a status expression, a type or a policy runs as that owner, in a
- * restricted operation, under pinned settings, with a time limit and in a
- * sub-transaction.  Row security is off, so that what it hides is an error and
- * not an absence.  A table that is locked is left for the next tick, one on
- * which a query took too long rests for a while.
+ * Runs in the worker.  Whatever the owner of a table put into a status
+ * expression, a type or a policy runs as that owner (owner_call.c).  Row
+ * security is off, so that what it hides is an error and not an absence.  A
+ * table that is locked is left for the next tick, one on which a query took
+ * too long rests for a while.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
-#include "storage/lmgr.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/resowner.h"
-#include "utils/syscache.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "owner.h"
 #include "query.h"
 
 #define TIME_LIMIT	10000		/* ms */
 #define REST		60000		/* ms, after the time limit was reached */
 
-static void
-pin_settings(void)
+typedef struct Reading
 {
-	static const char *const pinned[][2] = {
-		{"search_path", "pg_catalog, pg_temp"},
-		{"row_security", "off"},
-		{"lock_timeout", "100ms"},
-		{"enable_hashjoin", "off"},
-		{"enable_mergejoin", "off"},
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"bytea_output", "hex"},
-		{"extra_float_digits", "1"}
-	};
+	const char *table;			/* for messages */
+	const char *sql;
+	int			nargs;
+	Oid		   *types;
+	Datum	   *values;
+} Reading;
 
-	for (int i = 0; i < lengthof(pinned); i++)
-		set_config_option(pinned[i][0], pinned[i][1], PGC_SUSET,
-						  PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* Runs the query; throws what it throws. */
+/*
+ * As the owner; throws what it throws.  A table is read by a few keys, or a
+ * few of its pages.
+ */
 static void
-run_restricted(const OgWatch *watch, const char *sql, int nargs, Oid *types,
-			   Datum *values)
+run_query(void *arg)
 {
-	Oid			user;
-	int			context;
-	int			level;
+	Reading    *query = arg;
 	int			result;
 
-	GetUserIdAndSecContext(&user, &context);
-	level = NewGUCNestLevel();
-	pin_settings();
-	SetUserIdAndSecContext(watch->owner, context |
-						   SECURITY_RESTRICTED_OPERATION |
-						   SECURITY_NOFORCE_RLS);
-	enable_timeout_after(STATEMENT_TIMEOUT, TIME_LIMIT);
-	result = SPI_execute_with_args(sql, nargs, types, values, NULL, true, 0);
-	disable_timeout(STATEMENT_TIMEOUT, false);
+	og_owner_pin("enable_hashjoin", "off");
+	og_owner_pin("enable_mergejoin", "off");
+	result = SPI_execute_with_args(query->sql, query->nargs, query->types,
+								   query->values, NULL, true, 0);
 	if (result < 0)
-		elog(ERROR, "could not read %s: %s", watch->name,
+		elog(ERROR, "could not read %s: %s", query->table,
 			 SPI_result_code_string(result));
-	AtEOXact_GUC(false, level);
-	SetUserIdAndSecContext(user, context);
 }
 
 /*
@@ -147,29 +120,16 @@ is_of_a_row(int sqlstate)
 }
 
 static OgOwnerResult
-after_error(OgWatch *watch, MemoryContext context, char **message)
+after_error(OgWatch *watch, const ErrorData *error, char **message)
 {
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(context);
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	edata = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-	{
-		watch->busy = true;
-		return OG_OWNER_BUSY;
-	}
-	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		let_rest(watch->id);
-	if (message && is_of_a_row(edata->sqlerrcode))
+	if (message && is_of_a_row(error->sqlerrcode))
 	{
-		*message = edata->message;
+		*message = error->message;
 		return OG_OWNER_POISONED;
 	}
-	og_owner_note_error(watch, edata->message);
+	og_owner_note_error(watch, error->message);
 	return OG_OWNER_FAILED;
 }
 
@@ -188,35 +148,21 @@ OgOwnerResult
 og_owner_try(OgWatch *watch, const char *sql, int nargs, Oid *types,
 			 Datum *values, char **message)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	volatile OgOwnerResult result = OG_OWNER_DONE;
-	Oid			user;
-	int			security;
+	Reading		query = {watch->name, sql, nargs, types, values};
+	ErrorData  *error;
+	OgOwnerResult result;
 
 	if (!OidIsValid(watch->relation) || watch->failed || rests(watch->id))
 		return OG_OWNER_FAILED;
-	if (watch->busy ||
-		!ConditionalLockRelationOid(watch->relation, AccessShareLock))
+	if (watch->busy)
 		return OG_OWNER_BUSY;
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(watch->relation)))
-		return OG_OWNER_FAILED;
-	GetUserIdAndSecContext(&user, &security);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		run_restricted(watch, sql, nargs, types, values);
-		ReleaseCurrentSubTransaction();
+	result = og_owner_run(watch->relation, TIME_LIMIT, false, run_query,
+						  &query, &error);
+	if (result == OG_OWNER_DONE)
 		watch->read = true;
-	}
-	PG_CATCH();
-	{
-		SetUserIdAndSecContext(user, security);
-		result = after_error(watch, context, message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
+	else if (result == OG_OWNER_FAILED && error)
+		result = after_error(watch, error, message);
+	else if (result == OG_OWNER_BUSY && error)
+		watch->busy = true;
 	return result;
 }

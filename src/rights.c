@@ -24,9 +24,6 @@
 
 #include "rights.h"
 
-PG_FUNCTION_INFO_V1(og_may_see);
-PG_FUNCTION_INFO_V1(og_may_act);
-
 /*
  * Owner of a relation, InvalidOid if there is no such relation.
  */
@@ -59,6 +56,7 @@ og_rights_raise(OgRights *saved)
 	GetUserIdAndSecContext(&saved->user, &saved->context);
 	SetUserIdAndSecContext(owner,
 						   saved->context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->trust = og_trust_set(OG_TRUST_OWN);
 	saved->nest = NewGUCNestLevel();
 	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 					  PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -72,36 +70,82 @@ void
 og_rights_restore(const OgRights *saved)
 {
 	AtEOXact_GUC(false, saved->nest);
+	(void) og_trust_set(saved->trust);
 	SetUserIdAndSecContext(saved->user, saved->context);
 }
 
 /*
  * og_rights_may_see
- *		May the current role read what is recorded about a relation?  Not
- *		under row security: nobody knows which rows it would hide.
+ *		May the current role read all that is recorded about a relation?  Not
+ *		under row security: see visible.c.  What is about no table, or one
+ *		that is gone, has no reader's rights.
  */
 bool
 og_rights_may_see(Oid relation)
 {
 	if (!OidIsValid(relation) || !OidIsValid(owner_of(relation)))
-		return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+		return superuser();
 	return pg_class_aclcheck(relation, GetUserId(),
 							 ACL_SELECT) == ACLCHECK_OK &&
 		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
 }
 
 /*
- * og_rights_may_act
- *		May the current role act on incidents of a relation?
+ * og_rights_owns
+ *		Is the current role the owner of a relation, or as good as he?
  */
 bool
-og_rights_may_act(Oid relation)
+og_rights_owns(Oid relation)
 {
 	Oid			owner = OidIsValid(relation) ? owner_of(relation) : InvalidOid;
 
 	if (!OidIsValid(owner))
 		return superuser();
 	return has_privs_of_role(GetUserId(), owner);
+}
+
+/*
+ * og_rights_may_update
+ *		May the current role change the status of the orders of a relation:
+ *		by a right to UPDATE the table, or all columns that make the status?
+ */
+bool
+og_rights_may_update(Oid relation, List *status_columns)
+{
+	ListCell   *cell;
+
+	if (!OidIsValid(relation) || !OidIsValid(owner_of(relation)))
+		return superuser();
+	if (pg_class_aclcheck(relation, GetUserId(), ACL_UPDATE) == ACLCHECK_OK)
+		return true;
+	foreach(cell, status_columns)
+	{
+		AttrNumber	column = get_attnum(relation, lfirst(cell));
+
+		if (column == InvalidAttrNumber ||
+			pg_attribute_aclcheck(relation, column, GetUserId(),
+								  ACL_UPDATE) != ACLCHECK_OK)
+			return false;
+	}
+	return status_columns != NIL;
+}
+
+/*
+ * og_rights_signal
+ *		What a role lacks to end a session of another one.
+ */
+const char *
+og_rights_signal(Oid role, Oid session_role)
+{
+	if (superuser_arg(role))
+		return NULL;
+	if (!OidIsValid(session_role) || superuser_arg(session_role))
+		return "the session belongs to a superuser";
+	if (has_privs_of_role(role, session_role) ||
+		has_privs_of_role(role, ROLE_PG_SIGNAL_BACKEND))
+		return NULL;
+	return "that takes membership in the role of the session or in "
+		"pg_signal_backend";
 }
 
 /*
@@ -117,19 +161,4 @@ og_rights_who(void)
 		return session;
 	return psprintf("%s as %s", session,
 					GetUserNameFromId(GetUserId(), false));
-}
-
-/*
- * order_guard._may_see(relation oid), order_guard._may_act(relation oid)
- */
-Datum
-og_may_see(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(og_rights_may_see(PG_GETARG_OID(0)));
-}
-
-Datum
-og_may_act(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(og_rights_may_act(PG_GETARG_OID(0)));
 }

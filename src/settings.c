@@ -26,7 +26,9 @@ int			og_max_rows = 1000;
 int			og_max_tracked = 1000000;
 int			og_attempt_retention = 30 * 86400;
 int			og_incident_retention = 365 * 86400;
+int			og_action_retention = 0;
 int			og_token_retention = 30 * 86400;
+int			og_policy_budget = 60;
 char	   *og_token = NULL;
 bool		og_notify = true;
 bool		og_log_incidents = true;
@@ -111,6 +113,12 @@ define_worker(void)
 	DEFINE_INT("incident_retention", og_incident_retention, 365 * 86400, 0,
 			   INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 			   "Age at which closed incidents are removed; 0 keeps them.");
+	DEFINE_INT("policy_budget", og_policy_budget, 60, 1, 1000000, PGC_SIGHUP,
+			   0, "Actions of one policy in a minute; it is stopped before one "
+			   "more.");
+	DEFINE_INT("action_retention", og_action_retention, 0, 0, INT_MAX,
+			   PGC_SIGHUP, GUC_UNIT_S,
+			   "Age at which records of actions are removed; 0 keeps them.");
 	DEFINE_BOOL("notify", og_notify, true, PGC_SIGHUP,
 				"Sends a NOTIFY on channel order_guard for each incident.");
 	DEFINE_BOOL("log_incidents", og_log_incidents, true, PGC_SIGHUP,

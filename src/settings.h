@@ -18,7 +18,9 @@ extern int	og_max_rows;		/* itemised per transaction */
 extern int	og_max_tracked;
 extern int	og_attempt_retention;	/* s */
 extern int	og_incident_retention;	/* s */
+extern int	og_action_retention;
 extern int	og_token_retention; /* s */
+extern int	og_policy_budget;	/* actions per policy and minute */
 extern char *og_token;			/* the application's, or empty */
 extern bool og_notify;
 extern bool og_log_incidents;

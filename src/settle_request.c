@@ -30,7 +30,6 @@
 
 #include "compat.h"
 #include "guard.h"
-#include "launcher.h"
 #include "rights.h"
 #include "settle.h"
 #include "slot.h"
@@ -93,7 +92,7 @@ check_rights(void)
 													 SPI_tuptable->tupdesc, 1,
 													 &isnull));
 	for (uint64 i = 0; i < n; i++)
-		if (!og_rights_may_act(relation[i]))
+		if (!og_rights_owns(relation[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("permission denied to settle tokens"),
@@ -161,19 +160,6 @@ pause_a_while(void)
 					 RETRY_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-}
-
-/* Without having the worker make a tick. */
-static void
-wake_worker(void)
-{
-	OgSlot	   *slot = og_slot_find(MyDatabaseId);
-	PGPROC	   *proc = slot ? *((PGPROC *volatile *) &slot->proc) : NULL;
-
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
-	else
-		og_launcher_poke(MyDatabaseId);
 }
 
 static void
@@ -251,7 +237,7 @@ ask(char *const *forms, int n, bool cancel, TimestampTz until,
 	PG_ENSURE_ERROR_CLEANUP(abandon, (Datum) 0);
 	{
 		fill_request(forms, n, cancel, until);
-		wake_worker();
+		og_slot_wake_worker();
 		wait_for_answer(copy, until);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(abandon, (Datum) 0);

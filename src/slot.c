@@ -245,3 +245,16 @@ og_launcher_poke(Oid database)
 	if (slot != NULL)
 		og_slot_request(slot);
 }
+
+/* See slot.h. */
+void
+og_slot_wake_worker(void)
+{
+	OgSlot	   *slot = og_slot_find(MyDatabaseId);
+	PGPROC	   *proc = slot ? *((PGPROC *volatile *) &slot->proc) : NULL;
+
+	if (proc != NULL)
+		SetLatch(&proc->procLatch);
+	else
+		og_launcher_poke(MyDatabaseId);
+}

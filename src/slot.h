@@ -110,6 +110,8 @@ extern uint64 og_slot_request(OgSlot *slot);
 extern bool og_slot_owed(OgSlot *slot);
 extern void og_slot_back_off(OgSlot *slot);
 extern void og_slot_wake_launcher(void);
+/* of this database, without having it make a tick */
+extern void og_slot_wake_worker(void);
 extern void og_slot_warn_full(void);
 extern void og_slot_require(void);
 

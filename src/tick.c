@@ -25,10 +25,12 @@
 #include "detect.h"
 #include "drain.h"
 #include "fault.h"
+#include "handler.h"
 #include "incident.h"
 #include "loss.h"
 #include "open.h"
 #include "owner.h"
+#include "policy.h"
 #include "position.h"
 #include "prepared.h"
 #include "quarantine.h"
@@ -40,6 +42,7 @@
 
 #define COVERAGE_INTERVAL	(10 * USECS_PER_SEC)
 #define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
+#define OWNER_COMMIT_MS	5000
 
 static MemoryContext tick_memory = NULL;
 static MemoryContext drain_memory = NULL;
@@ -294,6 +297,7 @@ steps(bool whole, OgTickResult *result)
 
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();
+		og_action_serve();
 		/* First, so that a gap is told even if a sweep closes it at once. */
 		if (coverage || watch->sweep || watch->coverage ||
 			og_detect_coverage_open(watch))
@@ -311,6 +315,8 @@ steps(bool whole, OgTickResult *result)
 			step(og_detect_stalled, watch, result);
 			step(og_detect_vanished, watch, result);
 		}
+		if (coverage && watch->handlers)
+			step(og_handler_check, watch, result);
 		if (swept || watch->failed)
 			step(og_detect_coverage, watch, result);
 		if (watch->error && watch->read && !watch->failed && !watch->busy)
@@ -318,6 +324,105 @@ steps(bool whole, OgTickResult *result)
 	}
 	if (coverage)
 		next_coverage = now + COVERAGE_INTERVAL;
+}
+
+/*
+ * One piece of the policies' work, perhaps in two transactions; an error is
+ * noted and left behind.  As for handlers, a commit may run code of others.
+ */
+static bool
+try_policy(int n, OgTickResult *result)
+{
+	volatile bool more = false;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		more = og_policy_act(n);
+		og_owner_begin_limit(OWNER_COMMIT_MS);
+		finish(result);
+		og_owner_end_limit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		og_owner_end_limit();
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_policy_failed(n, edata);
+		finish(result);
+		more = false;
+	}
+	PG_END_TRY();
+	return more;
+}
+
+/* What is not about one piece: an error must not stop the tick. */
+static void
+for_policies(void (*run) (void), OgTickResult *result)
+{
+	static bool failing = false;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		run();
+		finish(result);
+		failing = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		if (!failing)
+			ereport(WARNING,
+					(errcode(edata->sqlerrcode),
+					 errmsg("order_guard's policies do not work: %s",
+							edata->message)));
+		failing = true;
+	}
+	PG_END_TRY();
+}
+
+static void
+run_policies(OgTickResult *result)
+{
+	for_policies(og_policy_plan, result);
+	for (int i = 0; i < og_policy_count(); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) og_settle_serve();
+		og_action_serve();
+		while (try_policy(i, result))
+			continue;
+	}
+}
+
+/* What people and policies queued. */
+static void
+carry_out(OgTickResult *result)
+{
+	List	   *queue;
+
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	queue = og_action_queued();
+	finish(result);
+	og_action_run(queue);
 }
 
 static void
@@ -343,8 +448,14 @@ retain(OgTickResult *result)
 	static OgPlan incidents = {
 		"DELETE FROM order_guard.incident WHERE id IN (SELECT id "
 		"FROM order_guard.incident WHERE state <> 'open' AND closed_at < "
-		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000)",
-		NULL
+		"now() - make_interval(secs => $1) ORDER BY closed_at LIMIT 10000 "
+		"FOR UPDATE SKIP LOCKED)", NULL
+	};
+	static OgPlan actions = {
+		"DELETE FROM order_guard.action WHERE id = ANY (ARRAY(SELECT id "
+		"FROM (SELECT * FROM order_guard.action ORDER BY id LIMIT 10000) a "
+		"WHERE result <> 'queued' AND at < "
+		"now() - make_interval(secs => $1)))", NULL
 	};
 	static OgPlan tokens = {
 		"DELETE FROM order_guard.token_use WHERE ctid = ANY (ARRAY(SELECT ctid "
@@ -369,11 +480,66 @@ retain(OgTickResult *result)
 	begin();
 	remove_old(&attempts, og_attempt_retention);
 	remove_old(&incidents, og_incident_retention);
+	remove_old(&actions, og_action_retention);
 	remove_old(&tokens, og_token_retention);
 	og_loss_retain(og_attempt_retention);
 	og_query_run(&orphans, 0, NULL, NULL, NULL);
 	og_query_run(&unjudged, 0, NULL, NULL, NULL);
 	finish(result);
+}
+
+/*
+ * Runs one handler; that its work could not be committed is its result.  A
+ * commit may run code of others still, on another server.
+ */
+static void
+run_handler(OgTickResult *result)
+{
+	begin();
+	MemoryContextSwitchTo(tick_memory);
+	PG_TRY();
+	{
+		og_handler_call();
+		og_owner_begin_limit(OWNER_COMMIT_MS);
+		finish(result);
+		og_owner_end_limit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		og_owner_end_limit();
+		MemoryContextSwitchTo(tick_memory);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		begin();
+		og_handler_lost(edata);
+		finish(result);
+	}
+	PG_END_TRY();
+}
+
+/* Handlers that are asked for, while there is time for them in this tick. */
+static void
+run_handlers(OgTickResult *result)
+{
+	bool		taken;
+
+	og_handler_begin_tick();
+	do
+	{
+		begin();
+		MemoryContextSwitchTo(tick_memory);
+		taken = og_handler_take();
+		finish(result);
+		if (taken)
+			run_handler(result);
+		(void) og_settle_serve();
+		og_action_serve();
+	} while (taken);
 }
 
 /*
@@ -413,8 +579,11 @@ og_tick_run(bool whole, OgTickResult *result)
 	og_detect_uncommitted();
 	og_detect_duplicates();
 	og_detect_prepared();
-	og_action_run();
 	finish(result);
+	run_policies(result);
+	carry_out(result);
+	run_handlers(result);
+	for_policies(og_policy_collect, result);
 	retain(result);
 	result->tracked = og_tracker_count();
 	pgstat_report_stat(true);

@@ -40,7 +40,7 @@ static OgPlan load_plan = {
 	"FROM pg_attribute a WHERE a.attrelid = w.relation AND a.attnum > 0 "
 	"AND a.attname = w.token), w.created_at, s.last_error, w.relation::oid, "
 	"coalesce(s.sweep_after > pg_snapshot_xmin(pg_current_snapshot()), "
-	"false), coalesce(s.sweep_again, false) "
+	"false), coalesce(s.sweep_again, false), w.options ? 'handlers' "
 	"FROM order_guard.watch w "
 	"LEFT JOIN order_guard.watch_state s ON s.watch = w.id "
 	"LEFT JOIN pg_class c ON c.oid = w.relation "
@@ -120,6 +120,7 @@ make_watch(int row)
 	watch->listed = DatumGetObjectId(og_query_datum(row, 24));
 	watch->sweep_early = DatumGetBool(og_query_datum(row, 25));
 	watch->sweep_again = DatumGetBool(og_query_datum(row, 26));
+	watch->handlers = DatumGetBool(og_query_datum(row, 27));
 	return watch;
 }
 

@@ -51,6 +51,7 @@ typedef struct OgWatch
 	bool		sweep_again;	/* were when the sweep began */
 	char	   *coverage;
 	char	   *error;			/* last_error, when the tick began */
+	bool		handlers;		/* it has some */
 	bool		failed;			/* in this tick */
 	bool		busy;			/* in this tick: somebody holds a lock */
 	bool		read;			/* in this tick: a query succeeded */

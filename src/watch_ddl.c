@@ -33,6 +33,7 @@
 
 #include "columns.h"
 #include "compat.h"
+#include "trust.h"
 #include "watch.h"
 #include "watch_ddl.h"
 
@@ -238,6 +239,7 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 	Oid			owner;
 	Oid			saved_role;
 	int			saved_context;
+	OgTrust		saved_trust;
 	bool		isnull;
 	int32		result = 0;
 
@@ -249,6 +251,7 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 	GetUserIdAndSecContext(&saved_role, &saved_context);
 	SetUserIdAndSecContext(owner,
 						   saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	saved_trust = og_trust_set(OG_TRUST_OWN);
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 1, &type, &arg, NULL, false, 0) < 0)
 		elog(ERROR, "SPI_execute_with_args failed");
@@ -257,6 +260,7 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 											 SPI_tuptable->tupdesc, 1,
 											 &isnull));
 	SPI_finish();
+	(void) og_trust_set(saved_trust);
 	SetUserIdAndSecContext(saved_role, saved_context);
 	og_watch_tell();
 	return result;

@@ -38,12 +38,14 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "action.h"
 #include "compat.h"
 #include "journal.h"
 #include "settings.h"
 #include "settle.h"
 #include "slot.h"
 #include "tick.h"
+#include "trust.h"
 #include "worker.h"
 
 #ifndef OG_VERSION
@@ -146,6 +148,7 @@ pin_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
+		{"exit_on_error", "off"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "500ms"},
 		/* The worker gives way, not whom it meets. */
@@ -516,6 +519,7 @@ nap(void)
 		long		settle = og_settle_serve();
 		long		rest = TimestampDifferenceMilliseconds(now, until) + 1;
 
+		og_action_serve();
 		if (now >= until || og_slot_owed(slot))
 			break;
 		if (failures == 0 && pg_atomic_read_u32(&slot->drain) != 0)
@@ -545,6 +549,7 @@ og_worker_main(Datum database)
 	attach(DatumGetObjectId(database));
 	BackgroundWorkerUnblockSignals();
 	pin_settings();
+	og_trust_worker();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
 											  InvalidOid, 0);
 	pgstat_report_appname("order_guard worker");

@@ -61,6 +61,7 @@ wanted_packages()
 	[ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
 	type -P node >/dev/null || echo nodejs
 	type -P npm >/dev/null || echo npm
+	type -P sqlsmith >/dev/null || echo sqlsmith
 	echo "postgresql-$OG_MAJOR-pgaudit"
 	# not in every Debian
 	if has_package "postgresql-$OG_MAJOR-pgauditlogtofile"; then

@@ -3,11 +3,14 @@
 # make check-peers: order_guard with its neighbours.  The retry loops of
 # doc/outcome.md, in Python, Java and Node, against connections that are cut,
 # time-outs and killed backends, directly and through pgbouncer; 200 clients
-# on 10 backends of pgbouncer; pgaudit loaded before and after.  One line per
-# test, the last line is "N passed, N failed".
+# on 10 backends of pgbouncer; programs that ask a bad gateway about stuck
+# payments; pgaudit loaded before and after; sqlsmith as a plain user.  One
+# line per test, the last line is "N passed, N failed".
 #
 #   PEERS="python java node"   only these languages
-#   SCENES="silent killed"     only these scenes, see test/peers/faults.sh
+#   SCENES="silent killed"     only these scenes, see test/peers/faults.sh;
+#                              smith is sqlsmith, gateway the bad gateway
+#   SMITH_QUERIES=20000        how many, from SEED=1
 #   OG_KEEP=1                  keep the temporary folder
 # shellcheck disable=SC1091,SC2034
 set -euo pipefail
@@ -16,6 +19,7 @@ run=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$run/../peers/server.sh"
 . "$run/../peers/faults.sh"
 . "$run/../peers/audit.sh"
+. "$run/../peers/smith.sh"
 
 PEERS=${PEERS:-python java node}
 passed=0
@@ -102,6 +106,18 @@ check_crowd()
 	report "200 clients on 10 backends of pgbouncer"
 }
 
+# Its last line says what became of the payments.
+check_gateway()
+{
+	local log=$OG_TMP/gateway.log
+	is_shown "$OG_ROOT/test/demo/asker.py" "$OG_ROOT/doc/resolve.md" ||
+		complain "doc/resolve.md does not show the loop of asker.py"
+	$PYTHON -B "$OG_ROOT/test/demo/stuck_payments.py" \
+		"host=$PGHOST port=$PGPORT user=postgres dbname=postgres" \
+		>"$log" 2>&1 || complain "$(tail -n 20 "$log")"
+	report "a bad gateway: $(tail -n 1 "$log")"
+}
+
 og_private_shm "$@"
 peers_packages
 og_workdir
@@ -112,7 +128,13 @@ peers_start
 peers_programs
 check_doc
 check_peers
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" gateway "* ]]; then
+	check_gateway
+fi
 og_stop_server "$DATA"
 [ -n "${SCENES:-}" ] || check_audit
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" smith "* ]]; then
+	check_smith
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

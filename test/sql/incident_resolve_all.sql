@@ -22,16 +22,18 @@ INSERT INTO order_guard.incident (id, kind, watch, relation, relation_name,
 -- by default it only tells
 SELECT * FROM order_guard.resolve_all('og_test', 'move',
 	args => '{"to": "CANCELLED"}');
+SELECT * FROM order_guard.resolve_all('og_test', 'move', 'og_shop.orders',
+	args => '{"to": "CANCELLED"}');
 SELECT * FROM order_guard.resolve_all('og_test', 'close', 'og_shop.other');
 SELECT count(*) FROM order_guard.actions WHERE incident < 0;
 
 -- others' incidents are left out; one that fails does not stop the others
 SET ROLE og_owner;
 SELECT incident, action_id > 0 AS audited, result, detail
-	FROM order_guard.resolve_all('og_test', 'move',
+	FROM order_guard.resolve_all('og_test', 'move', 'og_shop.orders',
 		args => '{"to": "CANCELLED"}', max => 3, dry_run => false);
 SELECT incident, result, detail
-	FROM order_guard.resolve_all('og_test', 'move',
+	FROM order_guard.resolve_all('og_test', 'move', 'og_shop.orders',
 		args => '{"to": "CANCELLED"}', dry_run => false);
 SELECT * FROM og_shop.orders ORDER BY id;
 SELECT incident, result FROM order_guard.actions WHERE incident < 0

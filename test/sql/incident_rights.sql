@@ -4,6 +4,7 @@ BEGIN;
 CREATE ROLE og_owner;
 CREATE ROLE og_member IN ROLE og_owner;
 CREATE ROLE og_reader;
+CREATE ROLE og_agent;
 CREATE ROLE og_stranger;
 GRANT og_reader, og_stranger TO og_member;
 CREATE SCHEMA og_shop AUTHORIZATION og_owner;
@@ -16,7 +17,9 @@ CREATE FUNCTION og_shop.audit() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER audit BEFORE UPDATE ON og_shop.orders FOR EACH ROW
 	EXECUTE FUNCTION og_shop.audit();
 INSERT INTO og_shop.orders SELECT n, 'PAYING' FROM generate_series(1, 9) n;
-GRANT SELECT, UPDATE ON og_shop.orders TO og_reader;
+GRANT SELECT ON og_shop.orders TO og_reader, og_agent;
+GRANT UPDATE (id) ON og_shop.orders TO og_reader;
+GRANT UPDATE (status) ON og_shop.orders TO og_agent;
 RESET ROLE;
 INSERT INTO order_guard.watch (id, relation, key, status, status_columns)
 	VALUES (-1, 'og_shop.orders', '{id}', 'status', '{status}');
@@ -41,6 +44,27 @@ SELECT order_guard.acknowledge(-1);
 SELECT order_guard.snooze(-1, now() + interval '1 h');
 SELECT order_guard.acknowledge(-12345);
 SELECT order_guard._key_condition(-1, '1');
+
+-- who may UPDATE the status may act; the order is moved as himself
+SET ROLE og_agent;
+SELECT order_guard.acknowledge(-5);
+SELECT order_guard.snooze(-5, '2999-01-01 00:00+00');
+SELECT result FROM order_guard.resolve(-5, 'close');
+SELECT incident, result, detail FROM order_guard.resolve_all('reported',
+	'close', 'og_shop.orders', max => 1);
+\set VERBOSITY sqlstate
+SELECT result FROM order_guard.resolve(-6, 'move', args => '{"to": "PAID"}');
+\set VERBOSITY default
+RESET ROLE;
+GRANT INSERT ON og_shop.audit TO og_agent;
+SET ROLE og_agent;
+SET search_path = og_shop;
+SELECT result, detail FROM order_guard.resolve(-6, 'move',
+	args => '{"to": "PAID"}');
+RESET ROLE;
+SELECT who FROM audit;
+DELETE FROM audit;
+RESET search_path;
 
 -- no table, no owner
 SET ROLE og_owner;

@@ -57,6 +57,13 @@ EXECUTE seen;
 SET ROLE og_monitor;
 EXECUTE seen;
 
+-- but it sees how many there are, and nothing of any order
+SELECT relation_name, kind, severity, state, incidents, orders, acknowledged
+FROM order_guard.incident_counts WHERE relation_name LIKE 'og_shop.%'
+ORDER BY 1;
+SET ROLE og_reader;
+SELECT count(*) FROM order_guard.incident_counts;
+
 -- a function that tells cannot get in before the filter
 SET ROLE og_stranger;
 CREATE FUNCTION pg_temp.tell(text) RETURNS boolean LANGUAGE plpgsql

@@ -1,0 +1,24 @@
+-- A policy does not guess while a gateway is asked, nor when that has said
+-- something definite.
+SET client_min_messages = warning;
+CREATE TABLE pg_orders (id int PRIMARY KEY, status text);
+SELECT order_guard.watch('pg_orders', 'status', '{"PAYING": "1 us"}',
+	'{PAID}', options => '{"verdicts": {"succeeded": "PAID"}}') AS id \gset
+SELECT count(*) FROM order_guard.scan();
+INSERT INTO pg_orders VALUES (1, 'PAYING'), (2, 'PAYING'), (3, 'PAYING');
+SELECT count(*) FROM order_guard.scan();
+SELECT key, status FROM order_guard.claim(1, '1 h', NULL, 'pg_orders');
+UPDATE order_guard.incident SET verdict = 'failed'
+WHERE watch = :id AND key = '2';
+SELECT order_guard.set_policy('pg', 'stalled', 'move', '0', 'pg_orders',
+	args => '{"to": "CANCELLED", "guess": true}', dry_run => false);
+SELECT count(*) FROM order_guard.scan();
+SELECT * FROM pg_orders ORDER BY id;
+-- the asker has died
+UPDATE order_guard.incident SET ask_at = now()
+WHERE watch = :id AND key = '1';
+SELECT count(*) FROM order_guard.scan();
+SELECT * FROM pg_orders ORDER BY id;
+SELECT order_guard.drop_policy('pg');
+SELECT order_guard.unwatch('pg_orders');
+DROP TABLE pg_orders;
