@@ -2118,7 +2118,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	kinds constant text[] := '{stalled,uncommitted,prepared,vanished,'
 		'unacknowledged,deleted,coverage,storm,mismatch,duplicate,'
-		'missing_step,invalid,illegal_transition,channel,rate,reported}';
+		'missing_step,invalid,illegal_transition,channel,rate,reported,'
+		'contradiction}';
 	h record;
 BEGIN
 	FOR h IN SELECT e.key AS kind, e.value,

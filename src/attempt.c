@@ -310,16 +310,9 @@ note_error(const ErrorData *edata)
 	error.sqlstate = edata->sqlerrcode;
 	error.cause = cause_of(edata);
 	/* What ends an idle session is not its last statement's failure. */
-	if (statement_level > 0 || edata->elevel < FATAL)
-	{
-		error.relation = target_relation;
-		error.watch = target_watch;
-	}
-	else
-	{
-		error.relation = InvalidOid;
-		error.watch = 0;
-	}
+	error.watch = statement_level > 0 || edata->elevel < FATAL ?
+		target_watch : 0;
+	error.relation = error.watch ? target_relation : InvalidOid;
 	/* The format, not the text: it holds no values. */
 	copy_text(error.message, edata->message_id, sizeof(error.message));
 	copy_text(error.constraint, edata->constraint_name,
