@@ -239,8 +239,8 @@ CREATE TABLE order_guard.action (
 	action		text NOT NULL,
 	by			text NOT NULL,
 	at			timestamptz NOT NULL DEFAULT clock_timestamp(),
-	result		text NOT NULL,			-- done, moved_on, queued, refused, would_do,
-										-- failed: an error of a handler
+	result		text NOT NULL,			-- done, moved_on, refused, would_do,
+										-- queued, failed: see doc/resolve.md
 	detail		text,
 	note		text,
 	args		jsonb NOT NULL DEFAULT '{}',
@@ -2061,6 +2061,13 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 
+CREATE FUNCTION order_guard._kinds()
+RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN '{stalled,uncommitted,prepared,vanished,unacknowledged,deleted,'
+	'coverage,storm,duplicate,contradiction,policy}'::text[];
+COMMENT ON FUNCTION order_guard._kinds() IS
+'The kinds of incident.';
+
 /*
  * The function of a handler, or what is wrong with it.  It runs as the
  * table's owner.  Whoever owns it may replace it, so it must be his, or a
@@ -2116,15 +2123,13 @@ CREATE FUNCTION order_guard._check_handlers(w order_guard.watch)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	kinds constant text[] := '{stalled,uncommitted,prepared,vanished,'
-		'unacknowledged,deleted,coverage,storm,mismatch,duplicate,'
-		'missing_step,invalid,illegal_transition,channel,rate,reported,'
-		'contradiction}';
+	-- not: policies stop for their tables' owners to look at it
+	kinds constant text[] := array_remove(order_guard._kinds(), 'policy');
 	h record;
 BEGIN
 	FOR h IN SELECT e.key AS kind, e.value,
 			CASE WHEN e.key <> ALL (kinds)
-				THEN format('there is no kind of incident "%s"', e.key)
+				THEN format('incidents of kind "%s" have none', e.key)
 				WHEN jsonb_typeof(e.value) <> 'string'
 				THEN format('%s is not the name of a function', e.value)
 				ELSE f.problem END AS problem
@@ -2135,8 +2140,10 @@ BEGIN
 		IF h.problem IS NOT NULL THEN
 			RAISE invalid_parameter_value USING
 				MESSAGE = 'option handlers: ' || h.problem,
-				HINT = 'A handler is a function (incident bigint) RETURNS'
-				' jsonb of the owner of the table.';
+				HINT = CASE WHEN h.kind <> ALL (kinds)
+				THEN 'Kinds are: ' || array_to_string(kinds, ', ') || '.'
+				ELSE 'A handler is a function (incident bigint) RETURNS'
+				' jsonb of the owner of the table.' END;
 		END IF;
 	END LOOP;
 END
@@ -2146,25 +2153,31 @@ CREATE FUNCTION order_guard._check_options(options jsonb)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	known constant text := 'Options are: refused (true, false), vanished'
-		' ("each", "group", "off"), error_text (true, false), mask_key'
-		' (true, false), settle (true, false), token ("setting"), reuse'
-		' ("refuse", "incident"), verdicts ({"succeeded": STATUS, "failed":'
-		' STATUS}), ask (["1 m", "5 m"], at most 20), handlers ({KIND:'
-		' "schema.function"}), handler_timeout ("5 s").';
+	known constant jsonb := '{"refused": "true or false",
+		"vanished": "\"each\", \"group\" or \"off\"",
+		"error_text": "true or false", "mask_key": "true or false",
+		"settle": "true or false", "token": "\"setting\"",
+		"reuse": "\"refuse\" or \"incident\"",
+		"verdicts": "an object like {\"succeeded\": \"PAID\", \"failed\": '
+		'\"FAILED\"}, with two statuses",
+		"ask": "an array of up to 20 intervals like [\"1 m\", \"5 m\"], '
+		'each up to a year",
+		"handlers": "an object like {\"stalled\": \"schema.function\"}",
+		"handler_timeout": "an interval from \"10 ms\" to \"1 min\""}';
 	o record;
 BEGIN
 	IF jsonb_typeof(options) <> 'object' THEN
 		RAISE EXCEPTION 'options are not a JSON object: %', options
-			USING ERRCODE = 'invalid_parameter_value', HINT = known;
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'For example: ''{"settle": true}''.';
 	END IF;
 	FOR o IN SELECT e.key, e.value FROM jsonb_each(options) e LOOP
-		IF o.key NOT IN ('refused', 'vanished', 'error_text', 'mask_key',
-			'settle', 'token', 'reuse', 'verdicts', 'ask', 'handlers',
-			'handler_timeout')
-		THEN
+		IF NOT known ? o.key THEN
 			RAISE EXCEPTION 'unknown option "%"', o.key
-				USING ERRCODE = 'invalid_parameter_value', HINT = known;
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = format('Options are: %s.', (SELECT
+					string_agg(k.key, ', ' ORDER BY k.key COLLATE "C")
+					FROM jsonb_object_keys(known) k (key)));
 		ELSIF NOT (CASE WHEN o.key = 'vanished'
 			THEN o.value IN ('"each"', '"group"', '"off"')
 			WHEN o.key = 'token' THEN o.value = '"setting"'
@@ -2177,7 +2190,8 @@ BEGIN
 			ELSE jsonb_typeof(o.value) = 'boolean' END)
 		THEN
 			RAISE EXCEPTION 'option "%" cannot be %', o.key, o.value
-				USING ERRCODE = 'invalid_parameter_value', HINT = known;
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = format('It is %s.', known ->> o.key);
 		END IF;
 	END LOOP;
 END
@@ -3244,6 +3258,18 @@ DECLARE
 BEGIN
 	EXECUTE order_guard._row_query(relation, key) INTO row_now;
 	RETURN QUERY
+	-- its own, and those of transactions that hold it or keep it waiting
+	WITH about AS MATERIALIZED (
+		SELECT i.id, i.kind, i.severity, i.status, i.state, i.summary,
+			i.resolution, i.opened_at, i.closed_at
+		FROM order_guard.incidents i
+		WHERE (i.relation = explain.relation AND i.key = explain.key)
+			OR (i.kind IN ('uncommitted', 'prepared')
+				AND coalesce(i.evidence -> 'orders', '[]') ||
+					coalesce(i.evidence -> 'behind', '[]') @>
+				jsonb_build_array(jsonb_build_object('key', explain.key,
+					'relation', explain.relation::text)))
+	)
 	SELECT * FROM (
 		SELECT coalesce(a.ended_at, a.started_at), 'attempt',
 			jsonb_strip_nulls(jsonb_build_object('outcome', a.outcome,
@@ -3271,23 +3297,21 @@ BEGIN
 			jsonb_strip_nulls(jsonb_build_object('incident', i.id,
 				'kind', i.kind, 'severity', i.severity,
 				'status', i.status, 'summary', i.summary))
-		FROM order_guard.incidents i
-		WHERE i.relation = explain.relation AND i.key = explain.key
+		FROM about i
 		UNION ALL
 		SELECT i.closed_at, 'incident ' || i.state,
 			jsonb_strip_nulls(jsonb_build_object('incident', i.id,
 				'kind', i.kind, 'resolution', i.resolution))
-		FROM order_guard.incidents i
-		WHERE i.relation = explain.relation AND i.key = explain.key
-			AND i.state <> 'open'
+		FROM about i WHERE i.state <> 'open'
 		UNION ALL
 		SELECT c.at, 'action',
 			jsonb_strip_nulls(jsonb_build_object('incident', c.incident,
 				'action', c.action, 'by', c.by, 'result', c.result,
-				'detail', c.detail, 'note', c.note))
-		FROM order_guard.actions c
-			JOIN order_guard.incidents i ON i.id = c.incident
-		WHERE i.relation = explain.relation AND i.key = explain.key
+				'detail', c.detail, 'note', c.note,
+				'args', nullif(c.args, '{}'),
+				'proof', CASE WHEN c.proof -> 'expected' IS DISTINCT FROM
+					'{"incident": "open"}' THEN c.proof END))
+		FROM order_guard.actions c JOIN about i ON i.id = c.incident
 		UNION ALL
 		SELECT clock_timestamp(), 'row',
 			coalesce(row_now, jsonb_build_object('found', false))
@@ -3774,8 +3798,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 			-- nobody guesses while a gateway is asked, when it has said
 			-- something definite, or a person is to decide
 			WHEN p.action = 'move' AND (i.verdict IS NOT NULL
-				OR i.ask_person IS NOT NULL OR (i.lease IS NOT NULL AND i.ask_at > clock_timestamp()))
-				THEN false
+				OR i.ask_person IS NOT NULL OR (i.lease IS NOT NULL
+				AND i.ask_at > clock_timestamp())) THEN false
 			WHEN p.action = 'escalate'
 				THEN order_guard._severity_rank(i.severity) <
 					order_guard._severity_rank(p.args ->> 'severity')
@@ -4014,7 +4038,7 @@ GRANT EXECUTE ON FUNCTION
 
 -- handlers: part of watch(), and read catalogs only
 GRANT EXECUTE ON FUNCTION order_guard._is_handler_timeout(jsonb),
-	order_guard._find_handler(oid, text),
+	order_guard._kinds(), order_guard._find_handler(oid, text),
 	order_guard._check_handlers(order_guard.watch)
 	TO PUBLIC;
 

@@ -27,6 +27,7 @@
 
 #include "action_private.h"
 #include "incident_private.h"
+#include "query.h"
 #include "rights.h"
 
 PG_FUNCTION_INFO_V1(og_acknowledge);
@@ -230,15 +231,6 @@ text_argument(FunctionCallInfo fcinfo, int n)
 		text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
-static void
-refuse_null(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
 /*
  * order_guard.resolve(incident bigint, action text, note text, args jsonb)
  */
@@ -249,9 +241,9 @@ og_resolve(PG_FUNCTION_ARGS)
 	OgRequest	request = {0};
 	OgAnswer	answer;
 
-	refuse_null(fcinfo, 0, "incident");
-	refuse_null(fcinfo, 1, "action");
-	refuse_null(fcinfo, 3, "args");
+	og_request_refuse_null(fcinfo, 0, "incident");
+	og_request_refuse_null(fcinfo, 1, "action");
+	og_request_refuse_null(fcinfo, 3, "args");
 	InitMaterializedSRF(fcinfo, 0);
 	request.action = text_argument(fcinfo, 1);
 	request.note = text_argument(fcinfo, 2);
@@ -286,12 +278,7 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		error = og_query_undo(context, owner);
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
 		memset(answer, 0, sizeof(*answer));
@@ -364,7 +351,7 @@ check_relation(Oid relation, const OgRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("action \"move\" needs a relation"),
-				 errhint("Statuses are those of one table.")));
+				 errhint("Name the table: statuses are those of one.")));
 }
 
 static void
@@ -401,34 +388,24 @@ resolve_many(FunctionCallInfo fcinfo, const OgRequest *request)
 void
 og_action_check_kind(Datum kind)
 {
-	static const char *const known[] = {
-		"stalled", "uncommitted", "prepared", "vanished", "unacknowledged",
-		"deleted", "coverage", "storm", "mismatch", "duplicate",
-		"missing_step", "invalid", "illegal_transition", "channel", "rate",
-		"reported", "contradiction", "policy"
-	};
 	static const Oid types[] = {TEXTOID};
-	char	   *name = TextDatumGetCString(kind);
-	StringInfoData kinds;
-	bool		found;
+	char	   *known;
+	char	   *kinds;
 
-	initStringInfo(&kinds);
-	for (int i = 0; i < lengthof(known); i++)
-	{
-		if (strcmp(name, known[i]) == 0)
-			return;
-		appendStringInfo(&kinds, "%s%s", i > 0 ? ", " : "", known[i]);
-	}
 	SPI_connect();
-	og_action_sql("SELECT FROM order_guard.incident WHERE kind = $1 LIMIT 1",
+	og_action_sql("SELECT $1 = ANY (k) OR EXISTS (SELECT "
+				  "FROM order_guard.incident i WHERE i.kind = $1), "
+				  "array_to_string(k, ', ') FROM order_guard._kinds() k",
 				  1, types, &kind, NULL);
-	found = SPI_processed > 0;
-	SPI_finish();
-	if (!found)
+	known = og_incident_column(0, 1);
+	kinds = og_incident_column(0, 2);
+	if (known[0] != 't')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no kind of incident \"%s\"", name),
-				 errhint("Kinds are: %s.", kinds.data)));
+				 errmsg("there is no kind of incident \"%s\"",
+						TextDatumGetCString(kind)),
+				 errhint("Kinds are: %s.", kinds)));
+	SPI_finish();
 }
 
 /*
@@ -440,11 +417,11 @@ og_resolve_all(PG_FUNCTION_ARGS)
 {
 	OgRequest	request = {0};
 
-	refuse_null(fcinfo, 0, "kind");
-	refuse_null(fcinfo, 1, "action");
-	refuse_null(fcinfo, 4, "args");
-	refuse_null(fcinfo, 5, "max");
-	refuse_null(fcinfo, 6, "dry_run");
+	og_request_refuse_null(fcinfo, 0, "kind");
+	og_request_refuse_null(fcinfo, 1, "action");
+	og_request_refuse_null(fcinfo, 4, "args");
+	og_request_refuse_null(fcinfo, 5, "max");
+	og_request_refuse_null(fcinfo, 6, "dry_run");
 	InitMaterializedSRF(fcinfo, 0);
 	request.action = text_argument(fcinfo, 1);
 	request.note = text_argument(fcinfo, 3);
@@ -468,7 +445,7 @@ og_acknowledge(PG_FUNCTION_ARGS)
 	OgCase		c = {0};
 	Datum		args[2];
 
-	refuse_null(fcinfo, 0, "incident");
+	og_request_refuse_null(fcinfo, 0, "incident");
 	request.note = text_argument(fcinfo, 1);
 	SPI_connect();
 	open_case(PG_GETARG_INT64(0), request.action, true, &c);
@@ -495,8 +472,8 @@ og_snooze(PG_FUNCTION_ARGS)
 	Datum		args[2];
 	TimestampTz until;
 
-	refuse_null(fcinfo, 0, "incident");
-	refuse_null(fcinfo, 1, "until");
+	og_request_refuse_null(fcinfo, 0, "incident");
+	og_request_refuse_null(fcinfo, 1, "until");
 	until = PG_GETARG_TIMESTAMPTZ(1);
 	if (TIMESTAMP_NOT_FINITE(until) || until <= GetCurrentTimestamp())
 		ereport(ERROR,

@@ -25,6 +25,7 @@
 #include "action_private.h"
 #include "gateway.h"
 #include "incident_private.h"
+#include "query.h"
 #include "rights.h"
 #include "settings.h"
 
@@ -208,12 +209,7 @@ move_order(const OgCase *c, const char *to, OgAnswer *answer)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		error = og_query_undo(context, owner);
 		if (is_passing(error->sqlerrcode))
 			ReThrowError(error);
 		answer->result = "refused";

@@ -30,20 +30,18 @@ typedef struct Handler
 static Handler
 find_handler(const OgCase *c)
 {
-	static Oid	types[] = {INT4OID, TEXTOID, INT8OID};
+	static const Oid types[] = {INT4OID, TEXTOID, INT8OID};
 	Datum		args[] = {Int32GetDatum(c->watch),
 	CStringGetTextDatum(c->kind), Int64GetDatum(c->id)};
 	Handler		handler = {0};
-	OgRights	saved;
 
-	og_rights_raise(&saved);
-	SPI_execute_with_args("SELECT h.name, f.problem, (SELECT min(a.id) "
-						  "FROM order_guard.action a WHERE a.incident = $3 "
-						  "AND a.action = 'handler' AND a.result = 'queued') "
-						  "FROM order_guard.watch w, LATERAL (SELECT "
-						  "w.options -> 'handlers' ->> $2) h (name), "
-						  "order_guard._find_handler(w.relation, h.name) f "
-						  "WHERE w.id = $1", 3, types, args, NULL, false, 1);
+	og_action_sql("SELECT h.name, f.problem, (SELECT min(a.id) "
+				  "FROM order_guard.action a WHERE a.incident = $3 "
+				  "AND a.action = 'handler' AND a.result = 'queued') "
+				  "FROM order_guard.watch w, LATERAL (SELECT "
+				  "w.options -> 'handlers' ->> $2) h (name), "
+				  "order_guard._find_handler(w.relation, h.name) f "
+				  "WHERE w.id = $1", 3, types, args, NULL);
 	if (SPI_processed > 0)
 	{
 		handler.name = og_incident_column(0, 1);
@@ -51,7 +49,6 @@ find_handler(const OgCase *c)
 		handler.queued = og_incident_column(0, 3);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	og_rights_restore(&saved);
 	return handler;
 }
 
@@ -72,7 +69,8 @@ og_action_handler(const OgCase *c, const OgRequest *request,
 		answer->detail = pstrdup("the handler is for the owner of the table "
 								 "to ask for");
 	else if (handler.name == NULL)
-		answer->detail = psprintf("the watch has no handler of %s", c->kind);
+		answer->detail = psprintf("the watch has no handler of %s: see "
+								  "its option handlers", c->kind);
 	else if (handler.problem)
 		answer->detail = handler.problem;
 	else if (handler.queued)

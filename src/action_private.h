@@ -5,6 +5,7 @@
 #ifndef OG_ACTION_PRIVATE_H
 #define OG_ACTION_PRIVATE_H
 
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
@@ -133,8 +134,10 @@ extern int64 og_action_insert(const OgActionRow *row);
  */
 extern int64 og_action_submit(const OgActionRow *row);
 
-/* action_request.c: checks what was asked, raises 22023 */
+/* action_request.c: checks what was asked, raises 22023; 22004 for a null */
 extern void og_request_check(OgRequest *request);
+extern void og_request_refuse_null(FunctionCallInfo fcinfo, int n,
+								   const char *name);
 
 /*
  * action_rights.c: SPI connected.  May the current role see a case, and do

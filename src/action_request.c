@@ -89,8 +89,21 @@ take_argument(OgRequest *request, const char *name, const JsonbValue *value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown argument \"%s\" of action \"%s\"", name,
 						request->action),
-				 errhint("Arguments are dry_run, of move to, and of "
-						 "commit_prepared and rollback_prepared gid.")));
+				 errhint("Arguments are \"dry_run\", of move also \"to\", of "
+						 "commit_prepared and rollback_prepared \"gid\".")));
+}
+
+/*
+ * og_request_refuse_null
+ *		Raises an error if an argument of an SQL function is null.
+ */
+void
+og_request_refuse_null(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
 }
 
 /*

@@ -15,24 +15,6 @@
 #include "rights.h"
 #include "visible.h"
 
-/*
- * Signals go by pg_signal_backend's rules; a prepared transaction is its
- * owner's.
- */
-static bool
-has_own_rule(const char *action)
-{
-	static const char *const actions[] = {
-		"cancel_query", "terminate", "doom",
-		"commit_prepared", "rollback_prepared"
-	};
-
-	for (int i = 0; i < lengthof(actions); i++)
-		if (strcmp(action, actions[i]) == 0)
-			return true;
-	return false;
-}
-
 bool
 og_action_may_see(const OgCase *c)
 {
@@ -44,10 +26,13 @@ og_action_may(const OgCase *c, const char *action)
 {
 	OgWatched  *watched;
 
-	if (has_own_rule(action) || og_rights_may_update(c->relation, NIL))
+	/* these go by pg_signal_backend's rules, and are their owner's */
+	if (og_action_is_signal(action) || og_action_is_prepared(action) ||
+		og_rights_may_update(c->relation, NIL))
 		return true;
 	watched = og_key_watched_relation(c->relation);
-	return watched && og_rights_may_update(c->relation, watched->status_columns);
+	return watched &&
+		og_rights_may_update(c->relation, watched->status_columns);
 }
 
 void

@@ -30,6 +30,7 @@
 #include "gateway.h"
 #include "incident_private.h"
 #include "key.h"
+#include "query.h"
 #include "rights.h"
 
 PG_FUNCTION_INFO_V1(og_claim);
@@ -58,23 +59,14 @@ refuse_value(const char *message, const char *hint)
 }
 
 static void
-refuse_null(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
-static void
 check_claim(FunctionCallInfo fcinfo)
 {
 	int32		max;
 	Interval   *lease;
 	int64		days;
 
-	refuse_null(fcinfo, 0, "max");
-	refuse_null(fcinfo, 1, "lease");
+	og_request_refuse_null(fcinfo, 0, "max");
+	og_request_refuse_null(fcinfo, 1, "lease");
 	max = PG_GETARG_INT32(0);
 	lease = PG_GETARG_INTERVAL_P(1);
 	if (max < 1 || max > MAX_CLAIMS)
@@ -127,8 +119,8 @@ find_relations(Oid relation)
 	if (OidIsValid(relation) && tables->numvals == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table %s is not watched",
-						og_key_relation_name(relation))));
+				 errmsg("%s is not watched", og_key_relation_name(relation)),
+				 errhint("order_guard.watch() has a table watched.")));
 	found = palloc((tables->numvals + 1) * sizeof(Datum));
 	for (uint64 i = 0; i < tables->numvals; i++)
 	{
@@ -145,8 +137,11 @@ find_relations(Oid relation)
 	if (OidIsValid(relation) && n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for incidents of table %s",
-						og_key_relation_name(relation))));
+				 errmsg("permission denied to act on orders of %s",
+						og_key_relation_name(relation)),
+				 errhint("It takes the rights to SELECT from the table, and "
+						 "to UPDATE it or the columns that make its "
+						 "status.")));
 	return PointerGetDatum(construct_array(found, n, OIDOID, sizeof(Oid),
 										   true, TYPALIGN_INT));
 }
@@ -266,14 +261,8 @@ look_at_order(Candidate *candidate)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = og_query_undo(context, owner);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
 			ERRCODE_OPERATOR_INTERVENTION)
 			ReThrowError(error);
@@ -422,7 +411,7 @@ og_answer(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
-	refuse_null(fcinfo, 0, "incident");
+	og_request_refuse_null(fcinfo, 0, "incident");
 	request.verdict = take_verdict(fcinfo);
 	request.evidence = PG_ARGISNULL(2) ?
 		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) :

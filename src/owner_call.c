@@ -42,6 +42,7 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "query.h"
 
 /* When what runs now has to be over; 0: nothing runs. */
 static TimestampTz deadline = 0;
@@ -231,11 +232,8 @@ run_caught(Oid owner, int limit_ms, bool writes, void (*run) (void *),
 	PG_CATCH();
 	{
 		og_owner_end_limit();
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
 		/* This restores user, security context and settings, too. */
-		RollbackAndReleaseCurrentSubTransaction();
+		error = og_query_undo(context, resources);
 	}
 	PG_END_TRY();
 	LockReleaseSession(USER_LOCKMETHOD);

@@ -28,28 +28,6 @@ PG_FUNCTION_INFO_V1(og_policy_alter);
 PG_FUNCTION_INFO_V1(og_policy_drop);
 
 static void
-refuse_null(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
-/* Runs a statement as the extension's owner, SPI connected. */
-static void
-run_as_owner(const char *sql, int nargs, Oid *types, Datum *values,
-			 const char *nulls)
-{
-	OgRights	saved;
-
-	og_rights_raise(&saved);
-	if (SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0) < 0)
-		elog(ERROR, "could not run \"%s\"", sql);
-	og_rights_restore(&saved);
-}
-
-static void
 check_may_set(Oid relation)
 {
 	if (OidIsValid(relation) ? og_rights_owns(relation) : superuser())
@@ -76,8 +54,8 @@ check_owns(const char *name)
 	Datum		values[] = {CStringGetTextDatum(name)};
 	Oid			owner = InvalidOid;
 
-	run_as_owner("SELECT p.owner FROM order_guard.policy p "
-				 "WHERE p.name = $1", 1, types, values, NULL);
+	og_action_sql("SELECT p.owner FROM order_guard.policy p "
+				  "WHERE p.name = $1", 1, types, values, NULL);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -90,6 +68,32 @@ check_owns(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be owner of policy \"%s\"", name)));
+}
+
+/*
+ * What is wrong with a policy is told without the functions that found it.
+ */
+static void
+write_policy(const Oid *types, Datum *values, const char *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		og_action_sql("SELECT order_guard._write_policy($1, $2, $3, $4, $5, "
+					  "$6, $7, $8, $9, $10, $11)", 11, types, values, nulls);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->context = NULL;
+		ThrowErrorData(error);
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -112,7 +116,7 @@ og_policy_set(PG_FUNCTION_ARGS)
 	for (int i = 0; i < lengthof(names); i++)
 	{
 		if (names[i])
-			refuse_null(fcinfo, i, names[i]);
+			og_request_refuse_null(fcinfo, i, names[i]);
 		values[i] = PG_GETARG_DATUM(i);
 		if (PG_ARGISNULL(i))
 			nulls[i] = 'n';
@@ -122,8 +126,7 @@ og_policy_set(PG_FUNCTION_ARGS)
 	namestrcpy(&owner, GetUserNameFromId(GetUserId(), false));
 	values[10] = NameGetDatum(&owner);
 	SPI_connect();
-	run_as_owner("SELECT order_guard._write_policy($1, $2, $3, $4, $5, $6, "
-				 "$7, $8, $9, $10, $11)", 11, types, values, nulls);
+	write_policy(types, values, nulls);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -138,7 +141,7 @@ og_policy_alter(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	char		nulls[] = "   ";
 
-	refuse_null(fcinfo, 0, "name");
+	og_request_refuse_null(fcinfo, 0, "name");
 	for (int i = 0; i < 3; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
@@ -147,8 +150,8 @@ og_policy_alter(PG_FUNCTION_ARGS)
 	}
 	SPI_connect();
 	check_owns(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	run_as_owner("SELECT order_guard._alter_policy($1, $2, $3)", 3, types,
-				 values, nulls);
+	og_action_sql("SELECT order_guard._alter_policy($1, $2, $3)", 3, types,
+				  values, nulls);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -162,12 +165,12 @@ og_policy_drop(PG_FUNCTION_ARGS)
 	Oid			types[] = {TEXTOID};
 	Datum		values[1];
 
-	refuse_null(fcinfo, 0, "name");
+	og_request_refuse_null(fcinfo, 0, "name");
 	values[0] = PG_GETARG_DATUM(0);
 	SPI_connect();
 	check_owns(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	run_as_owner("SELECT order_guard._drop_policy($1)", 1, types, values,
-				 NULL);
+	og_action_sql("SELECT order_guard._drop_policy($1)", 1, types, values,
+				  NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -17,6 +17,7 @@
 #include "attempts.h"
 #include "loss.h"
 #include "quarantine.h"
+#include "query.h"
 #include "tracker.h"
 #include "watch.h"
 
@@ -123,10 +124,7 @@ og_quarantine_try(void (*apply) (OgXact *), OgXact *xact)
 	{
 		if (!og_quarantine_may_help())
 			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		error = og_query_undo(context, resources);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

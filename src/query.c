@@ -1,10 +1,11 @@
 /*
  * query.c
- *		Short forms of what the worker does with SPI.  Results are copied into
- *		the current memory context of the caller.
+ *		Short forms of what is done with SPI and in sub-transactions.  Results
+ *		are copied into the current memory context of the caller.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -38,6 +39,20 @@ og_query_run(OgPlan *plan, int nargs, const Oid *types, Datum *values,
 			 SPI_result_code_string(result));
 	/* SPI leaves us in the context of its connection. */
 	MemoryContextSwitchTo(context);
+}
+
+ErrorData *
+og_query_undo(MemoryContext context, ResourceOwner owner)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
 }
 
 bool

@@ -1,11 +1,12 @@
 /*
  * query.h
- *		Short forms of what the worker does with SPI.
+ *		Short forms of what is done with SPI and in sub-transactions.
  */
 #ifndef OG_QUERY_H
 #define OG_QUERY_H
 
 #include "executor/spi.h"
+#include "utils/resowner.h"
 
 typedef struct OgPlan
 {
@@ -20,5 +21,11 @@ extern List *og_query_texts(int row, int column);
 extern bool og_query_null(int row, int column);
 extern Datum og_query_datum(int row, int column);
 extern Datum og_query_array(Datum *values, bool *nulls, int n, Oid type);
+
+/*
+ * In PG_CATCH() of a sub-transaction: undoes it, and goes on in the memory
+ * context and with the resource owner of before.  The error, in that context.
+ */
+extern ErrorData *og_query_undo(MemoryContext context, ResourceOwner owner);
 
 #endif							/* OG_QUERY_H */

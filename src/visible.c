@@ -36,6 +36,7 @@
 
 #include "key.h"
 #include "keytext.h"
+#include "query.h"
 #include "rights.h"
 #include "visible.h"
 
@@ -246,12 +247,7 @@ after_error(Lookup *lookup, MemoryContext context, ResourceOwner owner)
 	bool		late = too_late;
 
 	stop_limit();
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	error = og_query_undo(context, owner);
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !late)
 		ReThrowError(error);
 	lookup->failed =

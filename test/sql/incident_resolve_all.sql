@@ -44,7 +44,7 @@ SELECT id, state FROM order_guard.incidents WHERE id < 0 ORDER BY id;
 SELECT * FROM order_guard.resolve_all('og_test', 'explode');
 SELECT * FROM order_guard.resolve_all('og_test', 'close', max => 0);
 SELECT * FROM order_guard.resolve_all('og_test', 'close', max => NULL);
-SELECT * FROM order_guard.resolve_all('mismatch', 'close');
+SELECT * FROM order_guard.resolve_all('deleted', 'close');
 SELECT * FROM order_guard.resolve_all('uncommited', 'close');
 SELECT * FROM order_guard.resolve_all('nothing', 'move');
 SELECT * FROM order_guard.resolve_all('nothing', 'close');

@@ -233,7 +233,7 @@ my $person = session($node);
 $id = stuck('word', q{BEGIN
 	RETURN jsonb_build_object('resolved', true, 'note', E'a\nb'); END});
 sql(q{SET ROLE shop; SELECT order_guard.watch('shop.word', NULL,
-	options => '{"handlers": {"reported": "shop.handle_word",
+	options => '{"handlers": {"duplicate": "shop.handle_word",
 		"uncommitted": "shop.handle_word"}}')});
 my $client = do { local $ENV{PGUSER} = 'shop'; session($node) };
 $client->query('SET order_guard.open_threshold = 0; BEGIN');
@@ -250,15 +250,15 @@ sql(q{SET ROLE shop; CREATE FUNCTION shop.handle_self(incident bigint)
 	AS $$ SELECT to_jsonb(r) FROM order_guard.resolve(incident, 'terminate') r
 	$$;
 	SELECT order_guard.watch('shop.word', NULL,
-	options => '{"handlers": {"reported": "shop.handle_word",
+	options => '{"handlers": {"duplicate": "shop.handle_word",
 		"uncommitted": "shop.handle_self"}, "handler_timeout": "300 ms"}')});
 like(ask_and_tick(sql(q{SELECT id FROM order_guard.incident
 	WHERE kind = 'uncommitted'})), qr/^failed: took longer than 300 ms/,
 	'it does not wait for itself for ever');
 $client->query('ROLLBACK');
-sql(qq{UPDATE order_guard.incident SET kind = 'reported' WHERE id = $id});
+sql(qq{UPDATE order_guard.incident SET kind = 'duplicate' WHERE id = $id});
 is(ask_and_tick($id), 'done: a b', 'of what cannot be looked at');
-is(state($id), 'resolved: a b by handler of reported', 'it is believed');
+is(state($id), 'resolved: a b by handler of duplicate', 'it is believed');
 
 # Somebody holds the order, or the incident: later.
 $id = stuck('locked', q{BEGIN UPDATE shop.locked SET status = 'PAID'
