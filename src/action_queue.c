@@ -24,10 +24,10 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "action_private.h"
+#include "query.h"
 #include "slot.h"
 
 #define TRANCHE		"order_guard actions"
@@ -322,14 +322,9 @@ write_down(Request *request)
 		*texts[i] = text;
 		text += strlen(text) + 1;
 	}
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	og_query_begin();
 	id = og_action_insert(&row);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	og_query_commit();
 	return id;
 }
 

@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "action_private.h"
 #include "doom.h"
@@ -34,23 +33,6 @@ typedef struct Queued
 	int64		incident;
 	char	   *action;
 } Queued;
-
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-finish(void)
-{
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
 
 /*
  * og_action_queued
@@ -141,7 +123,7 @@ run_one(const Queued *queued)
 	OgAnswer	answer = {0};
 	bool		ended = false;
 
-	begin();
+	og_query_begin();
 	/* Nothing is done that cannot be recorded. */
 	if (lock_record(queued))
 	{
@@ -150,7 +132,7 @@ run_one(const Queued *queued)
 		if (ended)
 			write_end(queued, &answer);
 	}
-	finish();
+	og_query_commit();
 	if (ended)
 		og_doom_forget(queued->id);
 }
@@ -174,10 +156,10 @@ record_error(const Queued *queued, MemoryContext memory)
 		edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 		return;
 	answer.detail = edata->message;
-	begin();
+	og_query_begin();
 	if (lock_record(queued))
 		write_end(queued, &answer);
-	finish();
+	og_query_commit();
 }
 
 static void

@@ -7,6 +7,7 @@
 
 /* At COMMIT: a token of this transaction has been settled, or is about to. */
 #define OG_ERRCODE_TOKEN_SETTLED	MAKE_SQLSTATE('O','G','0','0','1')
+
 /* An order under a token under which another transaction placed one. */
 #define OG_ERRCODE_TOKEN_REUSED		MAKE_SQLSTATE('O','G','0','0','2')
 

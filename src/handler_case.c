@@ -218,7 +218,8 @@ explain_error(const OgHandlerJob *job, const Case *c, OgOwnerResult result,
 		outcome->detail = error ? error->message :
 			pstrdup("the table is locked");
 	if (error)
-		og_handler_prove(outcome, "sqlstate", unpack_sql_state(error->sqlerrcode));
+		og_handler_prove(outcome, "sqlstate",
+						 unpack_sql_state(error->sqlerrcode));
 }
 
 static void

@@ -14,6 +14,10 @@ typedef struct OgPlan
 	SPIPlanPtr	plan;			/* kept */
 } OgPlan;
 
+/* A transaction of the worker, SPI connected and a snapshot active. */
+extern void og_query_begin(void);
+extern void og_query_commit(void);
+
 extern void og_query_run(OgPlan *plan, int nargs, const Oid *types,
 						 Datum *values, const char *nulls);
 extern char *og_query_text(int row, int column);

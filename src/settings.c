@@ -114,7 +114,8 @@ define_worker(void)
 			   INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 			   "Age at which closed incidents are removed; 0 keeps them.");
 	DEFINE_INT("policy_budget", og_policy_budget, 60, 1, 1000000, PGC_SIGHUP,
-			   0, "Actions of one policy in a minute; it is stopped before one "
+			   0,
+			   "Actions of one policy in a minute; it is stopped before one "
 			   "more.");
 	DEFINE_INT("action_retention", og_action_retention, 0, 0, INT_MAX,
 			   PGC_SIGHUP, GUC_UNIT_S,

@@ -34,7 +34,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -214,20 +213,9 @@ leave(int code, Datum arg)
  */
 
 static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
 finish(void)
 {
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	og_query_commit();
 	MemoryContextSwitchTo(batch_memory);
 }
 
@@ -350,7 +338,7 @@ look(void)
 {
 	ListCell   *cell;
 
-	begin();
+	og_query_begin();
 	load_probes();
 	foreach(cell, tasks)
 		look_for(lfirst(cell));
@@ -430,7 +418,7 @@ conclude(void)
 	ListCell   *cell;
 	bool		in_time;
 
-	begin();
+	og_query_begin();
 	load_probes();
 	foreach(cell, tasks)
 	{
@@ -502,7 +490,7 @@ load(void)
 
 	if (loaded)
 		return;
-	begin();
+	og_query_begin();
 	og_tombstone_load();
 	finish();
 	loaded = true;

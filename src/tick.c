@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "action.h"
@@ -64,10 +63,7 @@ forget(void)
 static void
 begin(void)
 {
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	og_query_begin();
 	og_incident_begin_tick();
 }
 
@@ -78,9 +74,7 @@ finish(OgTickResult *result)
 	int			cleared;
 
 	og_incident_flush(&opened, &cleared);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	og_query_commit();
 	og_incident_announce();
 	result->opened += opened;
 	result->cleared += cleared;
