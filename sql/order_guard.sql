@@ -3771,11 +3771,13 @@ SET search_path = pg_catalog, pg_temp AS $$
 			WHEN p.action IN ('cancel_query', 'doom', 'terminate')
 				THEN order_guard._session_stays(i.evidence, p.after)
 			WHEN i.opened_at > clock_timestamp() - p.after THEN false
-			-- nobody guesses while a gateway is asked, when it has said
-			-- something definite, or a person is to decide
+			-- nobody guesses while a gateway is asked, between two
+			-- questions too (if the next one does not come, the time
+			-- begins when it was due), when it has said something
+			-- definite, or a person is to decide
 			WHEN p.action = 'move' AND (i.verdict IS NOT NULL
-				OR i.ask_person IS NOT NULL OR (i.lease IS NOT NULL AND i.ask_at > clock_timestamp()))
-				THEN false
+				OR i.ask_person IS NOT NULL
+				OR i.ask_at > clock_timestamp() - p.after) THEN false
 			WHEN p.action = 'escalate'
 				THEN order_guard._severity_rank(i.severity) <
 					order_guard._severity_rank(p.args ->> 'severity')
@@ -3861,8 +3863,9 @@ COMMENT ON FUNCTION order_guard._raise_severity(bigint, text) IS
 CREATE FUNCTION order_guard._next_backoff(backoff interval, tries integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT clock_timestamp() + least(backoff * 2 ^ least(tries - 1, 30),
-		greatest(backoff, '1 day'));
+	-- days, months and years may be too many to be doubled so often
+	SELECT clock_timestamp() + CASE WHEN backoff >= '1 day' THEN backoff
+		ELSE least(backoff * 2 ^ least(tries - 1, 30), '1 day') END;
 $$;
 COMMENT ON FUNCTION order_guard._next_backoff(interval, integer) IS
 'When to try again: the time between two tries doubles, up to a day.';
