@@ -3545,9 +3545,10 @@ BEGIN
 		PERFORM order_guard._policy_fault(
 			'action "escalate" needs the argument "severity"',
 			'It is "warning" or "critical".');
-	ELSIF jsonb_typeof(p.args -> 'min_amount') <> 'number' THEN
+	ELSIF jsonb_typeof(p.args -> 'min_amount') <> 'number'
+		OR octet_length(p.args ->> 'min_amount') > 100 THEN
 		PERFORM order_guard._policy_fault(
-			'argument "min_amount" must be a number',
+			'argument "min_amount" must be a number of at most 100 digits',
 			'For example: {"severity": "critical", "min_amount": 1000}.');
 	END IF;
 END
@@ -3594,6 +3595,11 @@ BEGIN
 		PERFORM order_guard._policy_fault('a status in where_status is NULL',
 			'Leave where_status out for orders in any status.',
 			'null_value_not_allowed');
+	ELSIF octet_length(p.where_status::text) > 8192
+		OR octet_length(p.args::text) > 8192 THEN
+		-- they are read anew for each incident
+		PERFORM order_guard._policy_fault('where_status and args are too '
+			'long', 'Each may have 8192 bytes.', 'program_limit_exceeded');
 	ELSIF p.max_tries NOT BETWEEN 1 AND 1000 THEN
 		PERFORM order_guard._policy_fault(format('max_tries cannot be %s',
 			p.max_tries), 'It is a number from 1 to 1000.');
