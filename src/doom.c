@@ -182,3 +182,20 @@ og_doom_keep(const int64 *actions, int n)
 	}
 	LWLockRelease(og_dooms->lock);
 }
+
+/*
+ * og_doom_free_database
+ *		Frees all dooms of a database that has no worker any more.
+ */
+void
+og_doom_free_database(Oid database)
+{
+	if (pg_atomic_read_u32(&og_dooms->count) == 0)
+		return;
+	LWLockAcquire(og_dooms->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < OG_DOOMS; i++)
+		if (og_dooms->doom[i].action != 0 &&
+			og_dooms->doom[i].database == database)
+			free_doom(&og_dooms->doom[i]);
+	LWLockRelease(og_dooms->lock);
+}

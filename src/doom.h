@@ -54,4 +54,7 @@ extern bool og_doom_find(int64 action, OgDoom *copy);
 extern void og_doom_forget(int64 action);
 extern void og_doom_keep(const int64 *actions, int n);
 
+/* worker, launcher: a database without the extension dooms nobody */
+extern void og_doom_free_database(Oid database);
+
 #endif							/* OG_DOOM_H */
