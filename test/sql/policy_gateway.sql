@@ -24,6 +24,12 @@ UPDATE order_guard.incident SET ask_at = now()
 WHERE watch = :id AND key = '1';
 SELECT count(*) FROM order_guard.scan();
 SELECT * FROM pg_orders ORDER BY id;
+-- it guessed wrong
+SELECT a.result, a.detail FROM order_guard.incident i,
+	order_guard.answer(i.id, 'succeeded') a WHERE watch = :id AND key = '1';
+SELECT kind, key, state, severity, summary, evidence - 'incident' AS evidence
+FROM order_guard.incident WHERE watch = :id AND kind = 'contradiction';
+SELECT * FROM pg_orders WHERE id = 1;
 INSERT INTO pg_orders VALUES (4, 'PAYING');
 SELECT order_guard.alter_policy('pg', enabled => false);
 SELECT count(*) FROM order_guard.scan();
@@ -40,3 +46,4 @@ SELECT * FROM pg_orders WHERE id = 4;
 SELECT order_guard.drop_policy('pg');
 SELECT order_guard.unwatch('pg_orders');
 DROP TABLE pg_orders;
+DELETE FROM order_guard.incident WHERE watch = :id;
