@@ -53,6 +53,19 @@ og_doom_init_shmem(void)
 }
 
 /*
+ * Without the lock, for which all who commit would wait on each other.  One
+ * that is added at this moment comes too late.
+ */
+static bool
+may_be_meant(void)
+{
+	for (int i = 0; i < OG_DOOMS; i++)
+		if (((volatile OgDoom *) &og_dooms->doom[i])->pid == MyProcPid)
+			return true;
+	return false;
+}
+
+/*
  * og_doom_strike
  *		Throws if the current transaction is doomed.
  */
@@ -62,6 +75,8 @@ og_doom_strike(void)
 	VirtualTransactionId mine;
 	int64		action = 0;
 
+	if (!may_be_meant())
+		return;
 	GET_VXID_FROM_PGPROC(mine, *MyProc);
 	LWLockAcquire(og_dooms->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < OG_DOOMS && action == 0; i++)

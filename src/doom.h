@@ -13,7 +13,7 @@
 
 /*
  * One transaction: pid and virtual transaction id are never both used again
- * while the server runs.  All under og_dooms->lock.
+ * while the server runs.  All under og_dooms->lock; pid is read without, too.
  */
 typedef struct OgDoom
 {
