@@ -3569,9 +3569,10 @@ BEGIN
 		PERFORM order_guard._policy_fault(
 			'action "escalate" needs the argument "severity"',
 			'It is "warning" or "critical".');
-	ELSIF jsonb_typeof(p.args -> 'min_amount') <> 'number' THEN
+	ELSIF jsonb_typeof(p.args -> 'min_amount') <> 'number'
+		OR octet_length(p.args ->> 'min_amount') > 100 THEN
 		PERFORM order_guard._policy_fault(
-			'argument "min_amount" must be a number',
+			'argument "min_amount" must be a number of at most 100 digits',
 			'For example: {"severity": "critical", "min_amount": 1000}.');
 	END IF;
 END
@@ -3618,6 +3619,11 @@ BEGIN
 		PERFORM order_guard._policy_fault('a status in where_status is NULL',
 			'Leave where_status out for orders in any status.',
 			'null_value_not_allowed');
+	ELSIF octet_length(p.where_status::text) > 8192
+		OR octet_length(p.args::text) > 8192 THEN
+		-- they are read anew for each incident
+		PERFORM order_guard._policy_fault('where_status and args are too '
+			'long', 'Each may have 8192 bytes.', 'program_limit_exceeded');
 	ELSIF p.max_tries NOT BETWEEN 1 AND 1000 THEN
 		PERFORM order_guard._policy_fault(format('max_tries cannot be %s',
 			p.max_tries), 'It is a number from 1 to 1000.');
@@ -3795,11 +3801,13 @@ SET search_path = pg_catalog, pg_temp AS $$
 			WHEN p.action IN ('cancel_query', 'doom', 'terminate')
 				THEN order_guard._session_stays(i.evidence, p.after)
 			WHEN i.opened_at > clock_timestamp() - p.after THEN false
-			-- nobody guesses while a gateway is asked, when it has said
-			-- something definite, or a person is to decide
+			-- nobody guesses while a gateway is asked, between two
+			-- questions too (if the next one does not come, the time
+			-- begins when it was due), when it has said something
+			-- definite, or a person is to decide
 			WHEN p.action = 'move' AND (i.verdict IS NOT NULL
-				OR i.ask_person IS NOT NULL OR (i.lease IS NOT NULL
-				AND i.ask_at > clock_timestamp())) THEN false
+				OR i.ask_person IS NOT NULL
+				OR i.ask_at > clock_timestamp() - p.after) THEN false
 			WHEN p.action = 'escalate'
 				THEN order_guard._severity_rank(i.severity) <
 					order_guard._severity_rank(p.args ->> 'severity')
@@ -3885,8 +3893,9 @@ COMMENT ON FUNCTION order_guard._raise_severity(bigint, text) IS
 CREATE FUNCTION order_guard._next_backoff(backoff interval, tries integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-	SELECT clock_timestamp() + least(backoff * 2 ^ least(tries - 1, 30),
-		greatest(backoff, '1 day'));
+	-- days, months and years may be too many to be doubled so often
+	SELECT clock_timestamp() + CASE WHEN backoff >= '1 day' THEN backoff
+		ELSE least(backoff * 2 ^ least(tries - 1, 30), '1 day') END;
 $$;
 COMMENT ON FUNCTION order_guard._next_backoff(interval, integer) IS
 'When to try again: the time between two tries doubles, up to a day.';

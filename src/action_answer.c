@@ -320,6 +320,43 @@ contradict(const OgCase *c, const OgRequest *request, const Asking *asking,
 }
 
 /*
+ * Did a policy guess, and something else than what the gateway says now?
+ */
+static bool
+was_guessed(const OgCase *c, const char *to)
+{
+	static const Oid types[] = {INT8OID, TEXTOID};
+	Datum		args[] = {Int64GetDatum(c->id), CStringGetTextDatum(to)};
+	bool		found;
+
+	og_action_sql("SELECT FROM order_guard.action a WHERE a.incident = $1 "
+				  "AND a.action = 'move' AND a.result = 'done' "
+				  "AND a.args @> '{\"guess\": true}' "
+				  "AND a.args ->> 'to' <> $2", 2, types, args, NULL);
+	found = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+/*
+ * The incident is closed.  Whoever closed it decided; but nobody knows yet
+ * that a policy guessed wrong.
+ */
+static void
+come_late(const OgCase *c, const OgRequest *request, const Asking *asking,
+		  OgAnswer *answer)
+{
+	answer->result = strcmp(c->state, "cleared") == 0 ? "moved_on" :
+		"refused";
+	answer->detail = psprintf("too late, the incident is %s: %s",
+							  c->state, asking->resolution ?
+							  asking->resolution : "no reason is given");
+	if (is_definite(request->verdict) && asking->to &&
+		was_guessed(c, asking->to))
+		open_contradiction(c, "a guess", request->verdict);
+}
+
+/*
  * Puts the next question off.
  */
 static void
@@ -381,13 +418,7 @@ og_action_answer(const OgCase *c, const OgRequest *request, OgAnswer *answer)
 		strcmp(asking.verdict, request->verdict) != 0)
 		contradict(c, request, &asking, answer);
 	else if (strcmp(c->state, "open") != 0)
-	{
-		answer->result = strcmp(c->state, "cleared") == 0 ? "moved_on" :
-			"refused";
-		answer->detail = psprintf("too late, the incident is %s: %s",
-								  c->state, asking.resolution ?
-								  asking.resolution : "no reason is given");
-	}
+		come_late(c, request, &asking, answer);
 	else if (is_definite(request->verdict))
 		take_definite(c, request, &asking, answer);
 	else

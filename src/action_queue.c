@@ -245,6 +245,7 @@ og_action_submit(const OgActionRow *row)
 	char	   *error;
 
 	og_slot_require();
+	og_slot_refuse_worker();
 	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MS);
 	wait_for_place(until);
 	PG_ENSURE_ERROR_CLEANUP(abandon, (Datum) 0);

@@ -53,6 +53,19 @@ og_doom_init_shmem(void)
 }
 
 /*
+ * Without the lock, for which all who commit would wait on each other.  One
+ * that is added at this moment comes too late.
+ */
+static bool
+may_be_meant(void)
+{
+	for (int i = 0; i < OG_DOOMS; i++)
+		if (((volatile OgDoom *) &og_dooms->doom[i])->pid == MyProcPid)
+			return true;
+	return false;
+}
+
+/*
  * og_doom_strike
  *		Throws if the current transaction is doomed.
  */
@@ -62,6 +75,8 @@ og_doom_strike(void)
 	VirtualTransactionId mine;
 	int64		action = 0;
 
+	if (!may_be_meant())
+		return;
 	GET_VXID_FROM_PGPROC(mine, *MyProc);
 	LWLockAcquire(og_dooms->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < OG_DOOMS && action == 0; i++)
@@ -180,5 +195,22 @@ og_doom_keep(const int64 *actions, int n)
 		if (!is_among(doom->action, actions, n))
 			free_doom(doom);
 	}
+	LWLockRelease(og_dooms->lock);
+}
+
+/*
+ * og_doom_free_database
+ *		Frees all dooms of a database that has no worker any more.
+ */
+void
+og_doom_free_database(Oid database)
+{
+	if (pg_atomic_read_u32(&og_dooms->count) == 0)
+		return;
+	LWLockAcquire(og_dooms->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < OG_DOOMS; i++)
+		if (og_dooms->doom[i].action != 0 &&
+			og_dooms->doom[i].database == database)
+			free_doom(&og_dooms->doom[i]);
 	LWLockRelease(og_dooms->lock);
 }

@@ -13,7 +13,7 @@
 
 /*
  * One transaction: pid and virtual transaction id are never both used again
- * while the server runs.  All under og_dooms->lock.
+ * while the server runs.  All under og_dooms->lock; pid is read without, too.
  */
 typedef struct OgDoom
 {
@@ -53,5 +53,8 @@ extern bool og_doom_add(int64 action, int pid, VirtualTransactionId vxid);
 extern bool og_doom_find(int64 action, OgDoom *copy);
 extern void og_doom_forget(int64 action);
 extern void og_doom_keep(const int64 *actions, int n);
+
+/* worker, launcher: a database without the extension dooms nobody */
+extern void og_doom_free_database(Oid database);
 
 #endif							/* OG_DOOM_H */

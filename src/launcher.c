@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "doom.h"
 #include "journal.h"
 #include "launcher.h"
 #include "slot.h"
@@ -306,8 +307,12 @@ free_journals(List *with_journal, Databases *databases)
 			!list_member_oid(with_journal, og_slots->slot[i].database))
 			self.looked_again[i] = false;
 	foreach(cell, with_journal)
-		if (is_orphan(lfirst_oid(cell), databases))
-			(void) og_journal_free_database(lfirst_oid(cell));
+	{
+		if (!is_orphan(lfirst_oid(cell), databases))
+			continue;
+		(void) og_journal_free_database(lfirst_oid(cell));
+		og_doom_free_database(lfirst_oid(cell));
+	}
 }
 
 /*

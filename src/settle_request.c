@@ -111,6 +111,7 @@ static void
 check_call(char *const *forms, int n)
 {
 	og_slot_require();
+	og_slot_refuse_worker();
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

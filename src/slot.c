@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/shmem.h"
@@ -257,4 +258,24 @@ og_slot_wake_worker(void)
 		SetLatch(&proc->procLatch);
 	else
 		og_launcher_poke(MyDatabaseId);
+}
+
+/* See slot.h. */
+void
+og_slot_refuse_worker(void)
+{
+	OgSlot	   *slot;
+	bool		is_worker;
+
+	LWLockAcquire(og_slots->lock, LW_SHARED);
+	slot = og_slot_find(MyDatabaseId);
+	is_worker = slot != NULL && slot->pid == MyProcPid;
+	LWLockRelease(og_slots->lock);
+	if (is_worker)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the worker of order_guard cannot be asked from "
+						"within itself"),
+				 errhint("Handlers, and triggers of orders that a policy "
+						 "moves, run in it.")));
 }

@@ -114,5 +114,7 @@ extern void og_slot_wake_launcher(void);
 extern void og_slot_wake_worker(void);
 extern void og_slot_warn_full(void);
 extern void og_slot_require(void);
+/* throws in the worker itself, which would wait for itself */
+extern void og_slot_refuse_worker(void);
 
 #endif							/* OG_SLOT_H */

@@ -40,6 +40,7 @@
 
 #include "action.h"
 #include "compat.h"
+#include "doom.h"
 #include "journal.h"
 #include "settings.h"
 #include "settle.h"
@@ -409,6 +410,7 @@ tick(void)
 static void
 leave(uint64 serving)
 {
+	og_doom_free_database(slot->database);
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
 	slot->state = OG_SLOT_ABSENT;
 	slot->completed = serving;

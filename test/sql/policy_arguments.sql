@@ -36,6 +36,12 @@ SELECT set_policy('p', 'stalled', 'escalate', '1 s', 'orders',
 	args => '{"severity": "fatal"}');
 SELECT set_policy('p', 'stalled', 'escalate', '1 s', 'orders',
 	args => '{"severity": "critical", "min_amount": "much"}');
+-- what is read anew for each incident
+SELECT set_policy('p', 'stalled', 'escalate', '1 s', 'orders',
+	args => '{"severity": "critical", "min_amount": 1e100}');
+SELECT set_policy('p', 'stalled', 'escalate', '1 s', 'orders',
+	where_status => array_fill('PAYING'::text, '{2000}'),
+	args => '{"severity": "critical"}');
 -- move
 SELECT set_policy('p', 'stalled', 'move', '1 s', 'orders');
 SELECT set_policy('p', 'stalled', 'move', '1 s', 'orders',

@@ -55,8 +55,9 @@ WHERE t.policy = 'pt' AND i.state = 'open' ORDER BY i.key;
 SELECT tries, round(extract(epoch FROM order_guard._next_backoff('10 min',
 	tries) - clock_timestamp()) / 60) AS minutes
 FROM unnest('{1,2,3,7,8,9,31,1000}'::integer[]) tries;
-SELECT round(extract(epoch FROM order_guard._next_backoff('2 d', 9)
-	- clock_timestamp()) / 86400) AS days;
+SELECT round(extract(epoch FROM order_guard._next_backoff('2 d', tries)
+	- clock_timestamp()) / 86400) AS days
+FROM unnest('{9,32,1000}'::integer[]) tries;
 
 -- then once more, and that was all
 UPDATE order_guard.policy_try SET next_at = now() WHERE policy = 'pt';
