@@ -81,8 +81,8 @@ smith_internal_errors()
 # looked at by themselves.
 smith_other_classes()
 {
-	grep -oE '(ERROR|FATAL): +[0-9A-Z]{5}:.*' "$DATA/server.log" |
-		grep -oE '[0-9A-Z]{5}:.*' | grep -vE "^($EXPECTED|XX...):" |
+	sed -nE 's/.*(ERROR|FATAL): +([0-9A-Z]{5}:.*)/\2/p' "$DATA/server.log" |
+		grep -vE "^($EXPECTED|XX...):" |
 		grep -vE "$KNOWN_OTHER" |
 		sort | uniq -c | sort -rn | head -n 20
 }
