@@ -391,7 +391,9 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 	else if (!PG_ARGISNULL(2))
 		ask_for_setting(order, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	else
-		elog(ERROR, "neither a key nor a token");
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("key and token are both null")));
 	judge(order, &answer);
 	if (!order->named)
 		(void) og_trust_set(trust);

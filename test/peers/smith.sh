@@ -14,6 +14,9 @@ KNOWN_XX000+=' \(intervaltypmod[a-z]*, timestamp.c\)$'
 KNOWN_XX000+='|^XX000: [a-z]*range_[a-z_]* called in non-aggregate context'
 KNOWN_XX000+=' \([a-z_]*, [a-z]*types.c\)$'
 
+# And of other classes: pg_tablespace_location() of any number.
+KNOWN_OTHER='^58P01: could not stat file "pg_tblspc/'
+
 # What a statement may fail with, if its author knows nothing: not supported,
 # data, constraints, states, names and rights, limits, a statement's time-out,
 # and tokens that were settled.
@@ -78,9 +81,10 @@ smith_internal_errors()
 # looked at by themselves.
 smith_other_classes()
 {
-	grep -oE '(ERROR|FATAL): +[0-9A-Z]{5}:' "$DATA/server.log" |
-		grep -oE '[0-9A-Z]{5}:$' | grep -vE "^($EXPECTED|XX...):" |
-		sort | uniq -c
+	sed -nE 's/.*(ERROR|FATAL): +([0-9A-Z]{5}:.*)/\2/p' "$DATA/server.log" |
+		grep -vE "^($EXPECTED|XX...):" |
+		grep -vE "$KNOWN_OTHER" |
+		sort | uniq -c | sort -rn | head -n 20
 }
 
 smith_crashes()

@@ -58,5 +58,6 @@ DELETE FROM fate WHERE id = 5;
 SELECT outcome, unknown_because, message FROM fate('5');
 \x
 DROP FUNCTION fate;
+SELECT order_guard._judge('fate', NULL, NULL);
 SELECT order_guard.unwatch('fate');
 DROP TABLE fate;
