@@ -63,6 +63,7 @@ wanted_packages()
 	type -P npm >/dev/null || echo npm
 	type -P sqlsmith >/dev/null || echo sqlsmith
 	echo "postgresql-$OG_MAJOR-pgaudit"
+	echo "postgresql-$OG_MAJOR-repack"
 	# not in every Debian
 	if has_package "postgresql-$OG_MAJOR-pgauditlogtofile"; then
 		echo "postgresql-$OG_MAJOR-pgauditlogtofile"

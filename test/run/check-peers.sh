@@ -19,6 +19,7 @@ run=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$run/../peers/server.sh"
 . "$run/../peers/faults.sh"
 . "$run/../peers/audit.sh"
+. "$run/../peers/rewrite.sh"
 . "$run/../peers/smith.sh"
 
 PEERS=${PEERS:-python java node}
@@ -135,6 +136,9 @@ og_stop_server "$DATA"
 [ -n "${SCENES:-}" ] || check_audit
 if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" smith "* ]]; then
 	check_smith
+fi
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" rewrite "* ]]; then
+	check_rewrite
 fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
