@@ -24,7 +24,7 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE tokened (id bigserial PRIMARY KEY, token text, status text);
 	CREATE INDEX ON tokened (token);
 	SELECT order_guard.watch('tokened', 'status', token => 'token',
-		options => '{"settle": true}');
+		options => '{"settle": true, "vanished": "off"}');
 	CREATE TABLE answer (token text, outcome text, final boolean);
 });
 
