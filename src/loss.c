@@ -20,8 +20,8 @@
 #include "query.h"
 #include "watch.h"
 
-static TimestampTz reading = 0;		/* the one that is under way */
-static TimestampTz last_reading = 0;	/* the last one without a gap before it */
+static TimestampTz reading = 0; /* the one that is under way */
+static TimestampTz last_reading = 0;	/* the one before */
 
 void
 og_loss_begin_reading(void)

@@ -27,7 +27,7 @@ extern void og_loss_restore(TimestampTz at);
  */
 extern void og_loss_note(int watch, const char *because, const char *reason);
 
-/* a watch, for as long as its open incident "coverage" is old; no sweep */
+/* the same of one watch, since its open incident "coverage"; no sweep */
 extern void og_loss_note_coverage(int watch);
 
 /* SPI is connected */

@@ -6,7 +6,8 @@
  * Loaded are those that were opened or closed lately; all of them at times so
  * that it takes a small part of the worker's time, however many there are.
  * Between them one that somebody closed in a long transaction may still pass
- * for open: clearing it then does nothing.
+ * for open: clearing it then does nothing.  One that somebody opened in a long
+ * one is not known yet.
  */
 #include "postgres.h"
 
@@ -21,7 +22,7 @@
 #include "query.h"
 #include "watch.h"
 
-#define LATELY		60			/* s: longer than any transaction of ours */
+#define LATELY		60			/* s: longer than a transaction of the worker */
 #define LOAD_SHARE	50			/* one part in so many of the time */
 
 typedef struct OpenKey

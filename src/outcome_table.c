@@ -216,6 +216,13 @@ og_outcome_past(const OgOrder *order)
 	return SPI_processed > 0 ? column(0) : NULL;
 }
 
+static const char *
+time_text(int number)
+{
+	return pstrdup(timestamptz_to_str(
+					DatumGetTimestampTz(og_query_datum(0, number))));
+}
+
 /*
  * og_outcome_loss
  *		Can an order without a trace have been tried and rolled back while not
@@ -233,22 +240,18 @@ og_outcome_loss(const OgOrder *order, OgTrace *trace)
 	Datum		values[] = {
 		Int32GetDatum(order->watch), TimestampTzGetDatum(order->created)
 	};
-	char	   *since;
-	int64		times;
+	int64		before;
 
 	run_own(&plan, 2, types, values);
 	if (SPI_processed == 0)
 		return;
+	before = DatumGetInt64(og_query_datum(0, 4)) - 1;
 	trace->because = column(0);
-	since = pstrdup(timestamptz_to_str(DatumGetTimestampTz(
-														   og_query_datum(0, 2))));
-	times = DatumGetInt64(og_query_datum(0, 4));
-	trace->reason = psprintf("not all was noted between %s and %s%s: %s", since,
-							 timestamptz_to_str(DatumGetTimestampTz(
-																	og_query_datum(0, 3))),
-							 times > 1 ? psprintf(", and %lld times before",
-												  (long long) times - 1) : "",
-							 column(1));
+	trace->reason = psprintf("not all was noted between %s and %s%s: %s",
+							 time_text(2), time_text(3),
+							 before == 0 ? "" :
+							 psprintf(", and %lld times before",
+									  (long long) before), column(1));
 }
 
 /* With the caller's rights: a key's type may have code of somebody's. */

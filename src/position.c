@@ -28,7 +28,8 @@ note_journal(void)
 		"old AS (SELECT incarnation FROM order_guard.position "
 		"WHERE nonce = $1), "
 		"new AS (INSERT INTO order_guard.position (nonce, incarnation, at) "
-		"VALUES ($1, $2, clock_timestamp()) ON CONFLICT (nonce) DO UPDATE SET incarnation = $2) "
+		"VALUES ($1, $2, clock_timestamp()) "
+		"ON CONFLICT (nonce) DO UPDATE SET incarnation = $2) "
 		"SELECT max(p.at), (SELECT incarnation FROM old) "
 		"FROM order_guard.position p", NULL
 	};

@@ -114,5 +114,25 @@ $node->safe_psql('postgres', q{INSERT INTO orders VALUES (202, 'SUBMITTED')});
 scan($node);
 turn('on');
 complete('started while off');
+
+# Of an order that may have been tried meanwhile that is said, from then on;
+# the same of the time in which a trigger was off.
+sub unknown
+{
+	return $node->safe_psql('postgres', q{SELECT outcome, unknown_because,
+		reason FROM order_guard.outcome('orders', '999')});
+}
+like(unknown(), qr/^unknown\|disabled\|not all was noted between .* and .*: order_guard\.enabled was off$/,
+	'switched off: remembered');
+$node->safe_psql('postgres',
+	'ALTER TABLE orders DISABLE TRIGGER "00_order_guard_change"');
+ok( scan_until($node, q{SELECT bool_or(state = 'open')
+		FROM order_guard.incident WHERE kind = 'coverage'}), 'a trigger is off');
+$node->safe_psql('postgres',
+	'ALTER TABLE orders ENABLE ALWAYS TRIGGER "00_order_guard_change"');
+ok( scan_until($node, q{SELECT bool_and(state = 'cleared')
+		FROM order_guard.incident WHERE kind = 'coverage'}), 'and on again');
+like(unknown(), qr/^unknown\|coverage_gap\|not all was noted between/,
+	'a trigger was off: remembered');
 $node->stop('fast');
 done_testing();
