@@ -5,14 +5,14 @@
 # "cannot happen" (SQLSTATE XX000), and what the user may not change stays as
 # it is.
 
-# Internal errors that are PostgreSQL's own: nonsense that anybody may ask of
-# it.  With function and file, so that no other ones are meant.
+# Internal errors that are PostgreSQL's own, nonsense that anybody may ask of
+# it: those raised by one of its SQL functions itself (acldefault('R', 1)),
+# and these, by what such functions and the parser call.  With function and
+# file, so that no other ones are meant.
 KNOWN_XX000='^XX000: failed to find conversion function from .*'
 KNOWN_XX000+=' \(coerce_type, parse_coerce.c\)$'
 KNOWN_XX000+='|^XX000: invalid INTERVAL typmod: 0x[0-9a-f]*'
-KNOWN_XX000+=' \(intervaltypmod[a-z]*, timestamp.c\)$'
-KNOWN_XX000+='|^XX000: [a-z]*range_[a-z_]* called in non-aggregate context'
-KNOWN_XX000+=' \([a-z_]*, [a-z]*types.c\)$'
+KNOWN_XX000+=' \(intervaltypmodleastfield, timestamp.c\)$'
 
 # And of other classes: pg_tablespace_location() of any number.
 KNOWN_OTHER='^58P01: could not stat file "pg_tblspc/'
@@ -69,12 +69,20 @@ smith_hold()
 # "LOCATION:  function, file.c:line".
 smith_internal_errors()
 {
-	perl -ne 'if (/^\[(\d+)\] .*?(?:ERROR|FATAL):\s+(XX[0-9A-Z]{3}: .*)/) {
+	query "SELECT DISTINCT prosrc FROM pg_proc JOIN pg_language l
+		ON l.oid = prolang AND lanname = 'internal'" >"$OG_TMP/internal"
+	perl -ne 'BEGIN {
+			open my $names, "<", shift or die "no names: $!";
+			chomp(@own = <$names>);
+			@own{@own} = ();
+		}
+		if (/^\[(\d+)\] .*?(?:ERROR|FATAL):\s+(XX[0-9A-Z]{3}: .*)/) {
 			$error{$1} = $2;
 		} elsif (/^\[(\d+)\] .*?LOCATION:\s+(\S+), (\S+):\d+/) {
-			print "$error{$1} ($2, $3)\n" if exists $error{$1};
+			print "$error{$1} ($2, $3)\n"
+				if exists $error{$1} && !exists $own{$2};
 			delete $error{$1};
-		}' "$DATA/server.log"
+		}' "$OG_TMP/internal" "$DATA/server.log"
 }
 
 # SQLSTATEs that are not to be expected, with how often they came; XX are
