@@ -172,7 +172,8 @@ CREATE TABLE order_guard.attempt (
 CREATE INDEX attempt_hash ON order_guard.attempt (watch, hash);
 CREATE INDEX attempt_token ON order_guard.attempt (token, watch)
 	WHERE token IS NOT NULL;
-CREATE INDEX attempt_judge ON order_guard.attempt (judge_at) WHERE judge_at IS NOT NULL;
+CREATE INDEX attempt_judge ON order_guard.attempt (watch, judge_at, id)
+	WHERE judge_at IS NOT NULL;
 CREATE INDEX attempt_prepared ON order_guard.attempt (gid)
 	WHERE outcome = 'prepared';
 CREATE INDEX attempt_ended ON order_guard.attempt (ended_at);
@@ -216,7 +217,7 @@ CREATE TABLE order_guard.incident (
 	ask_person	text,					-- why a person has to decide
 	raised		text					-- severity it has at least
 );
-CREATE UNIQUE INDEX incident_open ON order_guard.incident (watch, kind, hash)
+CREATE UNIQUE INDEX incident_open ON order_guard.incident (kind, watch, hash)
 	WHERE state = 'open';
 CREATE INDEX incident_opened ON order_guard.incident (opened_at)
 	WHERE state = 'open';

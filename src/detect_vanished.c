@@ -54,7 +54,7 @@ static OgPlan fetch_plan = {
 	"'xid', xid::text, 'pid', pid, 'usename', usename, 'application_name', "
 	"application_name, 'client_addr', client_addr, 'started_at', started_at, "
 	"'ended_at', ended_at))::text, ended_at, outcome = 'unacknowledged' "
-	"FROM order_guard.attempt WHERE judge_at <= clock_timestamp() "
+	"FROM order_guard.attempt WHERE judge_at <= $2 "
 	"AND watch = $1 ORDER BY judge_at, id LIMIT " CppAsString2(BATCH), NULL
 };
 
@@ -86,11 +86,14 @@ read_attempt(int row)
 static List *
 fetch_attempts(const OgWatch *watch)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(watch->id)};
+	Oid			types[] = {INT4OID, TIMESTAMPTZOID};
+	Datum		values[] = {
+		Int32GetDatum(watch->id),
+		TimestampTzGetDatum(GetCurrentTimestamp())
+	};
 	List	   *attempts = NIL;
 
-	og_query_run(&fetch_plan, 1, types, values, NULL);
+	og_query_run(&fetch_plan, 2, types, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		attempts = lappend(attempts, read_attempt(row));
 	return attempts;

@@ -364,11 +364,12 @@ fresh_records(OgPending **chunk, int n, Datum *records)
 
 /*
  * Which of these are open already, and which did a person close since the
- * order entered its present state?
+ * order entered its present state?  Is any open?
  */
-static void
+static bool
 classify(OgPending **chunk, Datum records)
 {
+	bool		any = false;
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {JSONBOID};
 
@@ -387,10 +388,13 @@ classify(OgPending **chunk, Datum records)
 	{
 		int			n = atoi(og_incident_column(i, 1));
 
-		chunk[n]->state = og_incident_column(i, 2)[0] == 't' ?
-			OG_PENDING_KNOWN : OG_PENDING_SUPPRESSED;
+		bool		open = og_incident_column(i, 2)[0] == 't';
+
+		chunk[n]->state = open ? OG_PENDING_KNOWN : OG_PENDING_SUPPRESSED;
+		any |= open;
 	}
 	SPI_freetuptable(SPI_tuptable);
+	return any;
 }
 
 /*
@@ -477,11 +481,9 @@ write_pending(void)
 
 		for (int k = i; k < i + size; k++)
 			og_clear_forget(&all[k]->incident);
-		if (fresh_records(&all[i], size, &records) > 0)
-		{
-			classify(&all[i], records);
+		if (fresh_records(&all[i], size, &records) > 0 &&
+			classify(&all[i], records))
 			refresh(records);
-		}
 		CHECK_FOR_INTERRUPTS();
 	}
 	og_storm_fold(all, n);

@@ -32,8 +32,17 @@ typedef struct OpenKey
 	unsigned char hash[16];
 } OpenKey;
 
+/* How many of a kind a watch has: what walks over all is mostly for none. */
+typedef struct OpenGroup
+{
+	int32		watch;
+	char		kind[28];
+	long		n;
+} OpenGroup;
+
 static MemoryContext open_memory = NULL;
 static HTAB *open_incidents = NULL;
+static HTAB *open_groups = NULL;
 
 static void
 make_key(OpenKey *key, int watch, const char *kind, const unsigned char *hash)
@@ -42,6 +51,22 @@ make_key(OpenKey *key, int watch, const char *kind, const unsigned char *hash)
 	key->watch = watch;
 	strlcpy(key->kind, kind, sizeof(key->kind));
 	memcpy(key->hash, hash, sizeof(key->hash));
+}
+
+/* The group is a key without its hash. */
+static void
+take(const OpenKey *key, HASHACTION action)
+{
+	OpenGroup  *group;
+	bool		found;
+
+	hash_search(open_incidents, key, action, &found);
+	if (found == (action == HASH_ENTER))
+		return;
+	group = hash_search(open_groups, key, HASH_ENTER, &found);
+	if (!found)
+		group->n = 0;
+	group->n += action == HASH_ENTER ? 1 : -1;
 }
 
 static void
@@ -54,8 +79,20 @@ take_rows(HASHACTION action)
 		make_key(&key, DatumGetInt32(og_query_datum(row, 0)),
 				 og_query_text(row, 1),
 				 DatumGetUUIDP(og_query_datum(row, 2))->data);
-		hash_search(open_incidents, &key, action, NULL);
+		take(&key, action);
 	}
+}
+
+static HTAB *
+make_table(const char *name, Size keysize, Size entrysize)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = keysize;
+	control.entrysize = entrysize;
+	control.hcxt = open_memory;
+	return hash_create(name, 128, &control,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 static void
@@ -65,18 +102,16 @@ load_all(void)
 		"SELECT watch, kind, hash FROM order_guard.incident "
 		"WHERE state = 'open'", NULL
 	};
-	HASHCTL		control = {0};
 
-	control.keysize = sizeof(OpenKey);
-	control.entrysize = sizeof(OpenKey);
 	if (open_memory == NULL)
 		open_memory = AllocSetContextCreate(TopMemoryContext,
 											"order_guard open incidents",
 											ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(open_memory);
-	control.hcxt = open_memory;
-	open_incidents = hash_create("order_guard open incidents", 128, &control,
-								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	open_incidents = make_table("order_guard open incidents",
+								sizeof(OpenKey), sizeof(OpenKey));
+	open_groups = make_table("order_guard open groups",
+							 offsetof(OpenGroup, n), sizeof(OpenGroup));
 	og_query_run(&plan, 0, NULL, NULL, NULL);
 	take_rows(HASH_ENTER);
 }
@@ -143,12 +178,12 @@ bool
 og_open_has_kind(const char *kind)
 {
 	HASH_SEQ_STATUS scan;
-	OpenKey    *key;
+	OpenGroup  *group;
 
-	hash_seq_init(&scan, open_incidents);
-	while ((key = hash_seq_search(&scan)) != NULL)
+	hash_seq_init(&scan, open_groups);
+	while ((group = hash_seq_search(&scan)) != NULL)
 	{
-		if (strcmp(key->kind, kind) != 0)
+		if (group->n == 0 || strcmp(group->kind, kind) != 0)
 			continue;
 		hash_seq_term(&scan);
 		return true;
@@ -182,10 +217,26 @@ og_open_clear_others(const char *kind, unsigned char (*hash)[16], int n,
 	HASH_SEQ_STATUS scan;
 	OpenKey    *key;
 
+	if (!og_open_has_kind(kind))
+		return;
 	hash_seq_init(&scan, open_incidents);
 	while ((key = hash_seq_search(&scan)) != NULL)
 		if (strcmp(key->kind, kind) == 0 && !is_among(key->hash, hash, n))
 			og_incident_clear(key->watch, kind, key->hash, resolution);
+}
+
+static void
+clear_group(const OpenGroup *group, const char *resolution)
+{
+	HASH_SEQ_STATUS scan;
+	OpenKey    *key;
+
+	if (group->n == 0)
+		return;
+	hash_seq_init(&scan, open_incidents);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (key->watch == group->watch && strcmp(key->kind, group->kind) == 0)
+			og_incident_clear(key->watch, key->kind, key->hash, resolution);
 }
 
 /* Clears the open incidents of a watch, but for those of one kind. */
@@ -193,13 +244,13 @@ void
 og_open_clear_watch(int watch, const char *except, const char *resolution)
 {
 	HASH_SEQ_STATUS scan;
-	OpenKey    *key;
+	OpenGroup  *group;
 
-	hash_seq_init(&scan, open_incidents);
-	while ((key = hash_seq_search(&scan)) != NULL)
-		if (key->watch == watch &&
-			(except == NULL || strcmp(key->kind, except) != 0))
-			og_incident_clear(key->watch, key->kind, key->hash, resolution);
+	hash_seq_init(&scan, open_groups);
+	while ((group = hash_seq_search(&scan)) != NULL)
+		if (group->watch == watch &&
+			(except == NULL || strcmp(group->kind, except) != 0))
+			clear_group(group, resolution);
 }
 
 /* Clears the open incidents of watches that are no more. */
@@ -207,12 +258,11 @@ void
 og_open_clear_unwatched(void)
 {
 	HASH_SEQ_STATUS scan;
-	OpenKey    *key;
+	OpenGroup  *group;
 
-	hash_seq_init(&scan, open_incidents);
-	while ((key = hash_seq_search(&scan)) != NULL)
-		if (key->watch != 0 && og_watch_find(key->watch) == NULL &&
-			strcmp(key->kind, "reported") != 0)
-			og_incident_clear(key->watch, key->kind, key->hash,
-							  "the table is no longer watched");
+	hash_seq_init(&scan, open_groups);
+	while ((group = hash_seq_search(&scan)) != NULL)
+		if (group->watch != 0 && og_watch_find(group->watch) == NULL &&
+			strcmp(group->kind, "reported") != 0)
+			clear_group(group, "the table is no longer watched");
 }

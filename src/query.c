@@ -5,11 +5,16 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "query.h"
@@ -57,6 +62,47 @@ og_query_run(OgPlan *plan, int nargs, const Oid *types, Datum *values,
 			 SPI_result_code_string(result));
 	/* SPI leaves us in the context of its connection. */
 	MemoryContextSwitchTo(context);
+}
+
+/* Blocks of one of our own tables. */
+static BlockNumber
+table_blocks(const char *name)
+{
+	Oid			schema = get_namespace_oid("order_guard", false);
+	Relation	relation = table_open(get_relname_relid(name, schema),
+									  AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+
+	table_close(relation, AccessShareLock);
+	return blocks;
+}
+
+/*
+ * og_query_refresh_plans
+ *		Has all plans made anew when a table has grown to twice its size: a
+ *		kept one may still be for an empty table, which is read as a whole.
+ *		ANALYZE would do the same, but comes too late in a storm.
+ */
+void
+og_query_refresh_plans(void)
+{
+	static const char *const growing[] = {
+		"attempt", "incident", "action", "tracked", "token_use", "policy_try"
+	};
+	static BlockNumber planned[lengthof(growing)];
+	bool		outdated = false;
+
+	for (int i = 0; i < lengthof(growing); i++)
+	{
+		BlockNumber blocks = table_blocks(growing[i]);
+
+		if (blocks / 2 <= planned[i])
+			continue;
+		planned[i] = blocks;
+		outdated = true;
+	}
+	if (outdated)
+		ResetPlanCache();
 }
 
 ErrorData *

@@ -18,6 +18,7 @@ typedef struct OgPlan
 extern void og_query_begin(void);
 extern void og_query_commit(void);
 
+extern void og_query_refresh_plans(void);
 extern void og_query_run(OgPlan *plan, int nargs, const Oid *types,
 						 Datum *values, const char *nulls);
 extern char *og_query_text(int row, int column);

@@ -139,6 +139,7 @@ load(OgTickResult *result)
 {
 	begin();
 	MemoryContextSwitchTo(tick_memory);
+	og_query_refresh_plans();
 	og_watch_retry_requests();
 	og_watch_load_all();
 	load_open(false);
