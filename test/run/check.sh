@@ -182,10 +182,13 @@ explain_suite()
 	grep -E 'PANIC|TRAP|terminated by signal' "$DATA/server.log" || true
 }
 
+# In the background: reports, but does not count.
 run_tap_file()
 {
-	local file=$1 rc=0 log=$OG_TMP/tap.log name
+	local file=$1 rc=0 name log
 	name=$(basename "$file" .pl)
+	log=$OG_TMP/$name.log
+	trap 'kill "$OG_CHILD"; wait "$OG_CHILD"; exit 143' TERM
 
 	og_limited "$TIMEOUT" env -C "$SRC" \
 		TESTDIR="$SRC" TESTDATADIR="$SRC/tmp_check" \
@@ -199,13 +202,31 @@ run_tap_file()
 	fi
 	[ "$rc" -ne 124 ] || echo "stopped after $TIMEOUT seconds" >>"$log"
 	report "$rc" "$log" "tap $name"
+	return "$rc"
 }
 
+count_tap_file()
+{
+	if wait -n; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+}
+
+# Two at a time, for they wait a lot.
 run_tap()
 {
-	local file
+	local file running=0
+
 	for file in $1; do
-		run_tap_file "$file"
+		[ "$running" -lt 2 ] || count_tap_file
+		run_tap_file "$file" &
+		running=$((running < 2 ? running + 1 : 2))
+	done
+	while [ "$running" -gt 0 ]; do
+		count_tap_file
+		running=$((running - 1))
 	done
 }
 

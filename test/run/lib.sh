@@ -204,13 +204,13 @@ og_private_shm()
 # Stop whatever server still runs in our folder, and remove the folder.
 og_cleanup()
 {
-	local pidfile
+	local pidfile child
 
 	cd /
-	if [ -n "${OG_CHILD:-}" ]; then
-		kill "$OG_CHILD" 2>/dev/null || true
-		wait "$OG_CHILD" 2>/dev/null || true
-	fi
+	for child in $(jobs -p); do
+		kill "$child" 2>/dev/null || true
+		wait "$child" 2>/dev/null || true
+	done
 	if [ -n "${OG_BIN:-}" ]; then
 		find "$OG_TMP" -name postmaster.pid 2>/dev/null |
 			while read -r pidfile; do
