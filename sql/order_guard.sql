@@ -379,7 +379,8 @@ CREATE FUNCTION order_guard._in_flight(
 	OUT new_status text, OUT token text, OUT amount text, OUT customer text,
 	OUT part text, OUT pid integer, OUT backend_start timestamptz,
 	OUT xid xid8, OUT xact_start timestamptz, OUT at timestamptz,
-	OUT role oid, OUT open_threshold integer, OUT rows bigint)
+	OUT role oid, OUT open_threshold integer, OUT rows bigint,
+	OUT first_key text, OUT last_key text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'og_views_in_flight';
@@ -392,7 +393,8 @@ CREATE FUNCTION order_guard._in_flight_suspect(
 	OUT new_status text, OUT token text, OUT amount text, OUT customer text,
 	OUT part text, OUT pid integer, OUT backend_start timestamptz,
 	OUT xid xid8, OUT xact_start timestamptz, OUT at timestamptz,
-	OUT role oid, OUT open_threshold integer, OUT rows bigint)
+	OUT role oid, OUT open_threshold integer, OUT rows bigint,
+	OUT first_key text, OUT last_key text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'og_views_in_flight_suspect';
@@ -461,7 +463,8 @@ CREATE VIEW order_guard.in_flight WITH (security_barrier) AS
 WITH work AS MATERIALIZED (
 	SELECT coalesce(w.relation, f.relation::regclass) AS relation, f.key,
 		f.operation, f.old_status, f.new_status, f.token, f.amount,
-		f.customer, f.part, f.pid, f.backend_start, f.xact_start, f.rows
+		f.customer, f.part, f.pid, f.backend_start, f.xact_start, f.rows,
+		f.first_key, f.last_key
 	FROM order_guard._in_flight() f
 	-- anybody can make a trigger that names somebody else's watch
 	LEFT JOIN order_guard.watch w ON w.id = f.watch
@@ -472,7 +475,7 @@ WITH work AS MATERIALIZED (
 				FROM pg_partition_ancestors(w.relation) p))
 	UNION ALL
 	SELECT x.relation, x.key, x.operation, x.status, NULL, x.token, x.amount,
-		x.customer, 'waits', x.pid, NULL, NULL, 1
+		x.customer, 'waits', x.pid, NULL, NULL, 1, NULL, NULL
 	FROM order_guard._waiter x
 ), backend AS MATERIALIZED (
 	-- by the rule of pg_stat_activity, but as of now, not of the beginning
@@ -495,7 +498,8 @@ SELECT k.relation, k.key,
 	coalesce(k.backend_start, b.backend_start) AS backend_start,
 	coalesce(k.xact_start, b.xact_start) AS xact_start, b.state_change,
 	clock_timestamp() - coalesce(k.xact_start, b.xact_start) AS age,
-	b.wait_event_type, b.wait_event, b.blocked_by, b.query, k.rows
+	b.wait_event_type, b.wait_event, b.blocked_by, b.query, k.rows,
+	k.first_key, k.last_key
 FROM work k
 LEFT JOIN backend b ON b.pid = k.pid;
 COMMENT ON VIEW order_guard.in_flight IS
