@@ -3218,7 +3218,8 @@ CREATE FUNCTION order_guard.acknowledge(incident bigint,
 		note text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'og_acknowledge';
 COMMENT ON FUNCTION order_guard.acknowledge(bigint, text) IS
-'Notes that somebody takes care of an incident. For who may UPDATE its table.';
+'Notes that somebody takes care of an open incident. For who may UPDATE its '
+'table.';
 
 CREATE FUNCTION order_guard.snooze(incident bigint, until timestamptz,
 		note text DEFAULT NULL) RETURNS void
