@@ -283,7 +283,7 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 			ReThrowError(error);
 		memset(answer, 0, sizeof(*answer));
 		answer->result = "refused";
-		answer->detail = error->message;
+		answer->detail = og_action_error(error);
 		c.id = incident;
 		if (!request->dry_run)
 			answer->id = record_action(&c, request, answer);

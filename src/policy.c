@@ -27,7 +27,6 @@
 #include "owner.h"
 #include "policy_private.h"
 #include "query.h"
-#include "reason.h"
 #include "settings.h"
 
 #define MOVE_LIMIT	10000		/* ms */
@@ -228,21 +227,6 @@ og_policy_answer(OgPolicy *p, const char *result, char *detail)
 	record(p);
 }
 
-/* An error in words, without values: everybody who sees the table reads it. */
-static char *
-error_text(const ErrorData *error)
-{
-	OgError		e = {.cause = OG_CAUSE_ERROR};
-
-	e.sqlstate = error->sqlerrcode;
-	if (error->message_id)
-		strlcpy(e.message, error->message_id, sizeof(e.message));
-	if (error->constraint_name)
-		strlcpy(e.constraint, error->constraint_name, sizeof(e.constraint));
-	return psprintf("%s (SQLSTATE %s)", og_reason_text(&e),
-					unpack_sql_state(error->sqlerrcode));
-}
-
 static void
 do_notify(OgPolicy *p)
 {
@@ -327,7 +311,7 @@ move(OgPolicy *p)
 			put_off(p);
 			break;
 		default:
-			og_policy_answer(p, "failed", error ? error_text(error) :
+			og_policy_answer(p, "failed", error ? og_action_error(error) :
 							 "the table was dropped");
 			break;
 	}
@@ -488,6 +472,6 @@ og_policy_failed(int n, ErrorData *error)
 
 	if (!open_policy(&work[n], &p) || work[n].over)
 		return;
-	og_policy_answer(&p, "failed", error_text(error));
+	og_policy_answer(&p, "failed", og_action_error(error));
 	og_policy_note(&p, true);
 }
