@@ -3678,6 +3678,14 @@ BEGIN
 			'another role', p.name),
 			'Choose another name, or have it dropped.',
 			'insufficient_privilege');
+	ELSIF 1000 < (SELECT count(*) FROM order_guard.policy o
+		WHERE o.owner = p.owner) AND NOT (SELECT r.rolsuper FROM pg_roles r
+		WHERE r.rolname = p.owner) THEN
+		-- the worker looks at each of them in each tick
+		PERFORM order_guard._policy_fault(format('role "%s" has 1000 policies '
+			'already', p.owner), 'Drop some with order_guard.drop_policy(). '
+			'One policy can be for several statuses: where_status.',
+			'program_limit_exceeded');
 	END IF;
 	PERFORM order_guard._forget_policy_state(p.name);
 END

@@ -32,6 +32,7 @@
 #define MOVE_LIMIT	10000		/* ms */
 #define MAX_BUSY	5			/* locked rows in a tick, 100 ms each */
 #define TICK_BUDGET	1000		/* ms; no move begins after that */
+#define TICK_LIMIT	2000		/* ms; nothing does */
 
 /* A piece of work; in the memory of the tick. */
 typedef struct Work
@@ -47,6 +48,7 @@ static Work *work;
 static int	nwork;
 static int	nbusy;				/* in this tick */
 static TimestampTz enough;		/* of owners' code in this tick */
+static TimestampTz limit;		/* of policies in this tick */
 
 /*
  * og_policy_plan
@@ -65,13 +67,16 @@ og_policy_plan(void)
 	};
 	static const Oid types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(og_policy_budget)};
+	TimestampTz now;
 
 	nwork = nbusy = 0;
-	enough = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_BUDGET);
 	og_query_run(&any, 0, NULL, NULL, NULL);
 	if (SPI_processed == 0)
 		return;
 	og_query_run(&plan, 1, types, values, NULL);
+	now = GetCurrentTimestamp();
+	enough = TimestampTzPlusMilliseconds(now, TICK_BUDGET);
+	limit = TimestampTzPlusMilliseconds(now, TICK_LIMIT);
 	work = palloc(Max(SPI_processed, 1) * sizeof(Work));
 	for (nwork = 0; nwork < SPI_processed; nwork++)
 	{
@@ -83,10 +88,15 @@ og_policy_plan(void)
 	}
 }
 
-int
-og_policy_count(void)
+/*
+ * og_policy_goes_on
+ *		Is there this piece of work, and time for it?  If there is no time the
+ *		next tick plans it anew.
+ */
+bool
+og_policy_goes_on(int n)
 {
-	return nwork;
+	return n < nwork && GetCurrentTimestamp() < limit;
 }
 
 /*
