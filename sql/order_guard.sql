@@ -380,7 +380,8 @@ CREATE FUNCTION order_guard._in_flight(
 	OUT new_status text, OUT token text, OUT amount text, OUT customer text,
 	OUT part text, OUT pid integer, OUT backend_start timestamptz,
 	OUT xid xid8, OUT xact_start timestamptz, OUT at timestamptz,
-	OUT role oid, OUT open_threshold integer, OUT rows bigint)
+	OUT role oid, OUT open_threshold integer, OUT rows bigint,
+	OUT first_key text, OUT last_key text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'og_views_in_flight';
@@ -393,7 +394,8 @@ CREATE FUNCTION order_guard._in_flight_suspect(
 	OUT new_status text, OUT token text, OUT amount text, OUT customer text,
 	OUT part text, OUT pid integer, OUT backend_start timestamptz,
 	OUT xid xid8, OUT xact_start timestamptz, OUT at timestamptz,
-	OUT role oid, OUT open_threshold integer, OUT rows bigint)
+	OUT role oid, OUT open_threshold integer, OUT rows bigint,
+	OUT first_key text, OUT last_key text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'og_views_in_flight_suspect';
@@ -462,7 +464,8 @@ CREATE VIEW order_guard.in_flight WITH (security_barrier) AS
 WITH work AS MATERIALIZED (
 	SELECT coalesce(w.relation, f.relation::regclass) AS relation, f.key,
 		f.operation, f.old_status, f.new_status, f.token, f.amount,
-		f.customer, f.part, f.pid, f.backend_start, f.xact_start, f.rows
+		f.customer, f.part, f.pid, f.backend_start, f.xact_start, f.rows,
+		f.first_key, f.last_key
 	FROM order_guard._in_flight() f
 	-- anybody can make a trigger that names somebody else's watch
 	LEFT JOIN order_guard.watch w ON w.id = f.watch
@@ -473,7 +476,7 @@ WITH work AS MATERIALIZED (
 				FROM pg_partition_ancestors(w.relation) p))
 	UNION ALL
 	SELECT x.relation, x.key, x.operation, x.status, NULL, x.token, x.amount,
-		x.customer, 'waits', x.pid, NULL, NULL, 1
+		x.customer, 'waits', x.pid, NULL, NULL, 1, NULL, NULL
 	FROM order_guard._waiter x
 ), backend AS MATERIALIZED (
 	-- by the rule of pg_stat_activity, but as of now, not of the beginning
@@ -496,7 +499,8 @@ SELECT k.relation, k.key,
 	coalesce(k.backend_start, b.backend_start) AS backend_start,
 	coalesce(k.xact_start, b.xact_start) AS xact_start, b.state_change,
 	clock_timestamp() - coalesce(k.xact_start, b.xact_start) AS age,
-	b.wait_event_type, b.wait_event, b.blocked_by, b.query, k.rows
+	b.wait_event_type, b.wait_event, b.blocked_by, b.query, k.rows,
+	k.first_key, k.last_key
 FROM work k
 LEFT JOIN backend b ON b.pid = k.pid;
 COMMENT ON VIEW order_guard.in_flight IS
@@ -3215,7 +3219,8 @@ CREATE FUNCTION order_guard.acknowledge(incident bigint,
 		note text DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'og_acknowledge';
 COMMENT ON FUNCTION order_guard.acknowledge(bigint, text) IS
-'Notes that somebody takes care of an incident. For who may UPDATE its table.';
+'Notes that somebody takes care of an open incident. For who may UPDATE its '
+'table.';
 
 CREATE FUNCTION order_guard.snooze(incident bigint, until timestamptz,
 		note text DEFAULT NULL) RETURNS void
@@ -3674,6 +3679,14 @@ BEGIN
 			'another role', p.name),
 			'Choose another name, or have it dropped.',
 			'insufficient_privilege');
+	ELSIF 1000 < (SELECT count(*) FROM order_guard.policy o
+		WHERE o.owner = p.owner) AND NOT (SELECT r.rolsuper FROM pg_roles r
+		WHERE r.rolname = p.owner) THEN
+		-- the worker looks at each of them in each tick
+		PERFORM order_guard._policy_fault(format('role "%s" has 1000 policies '
+			'already', p.owner), 'Drop some with order_guard.drop_policy(). '
+			'One policy can be for several statuses: where_status.',
+			'program_limit_exceeded');
 	END IF;
 	PERFORM order_guard._forget_policy_state(p.name);
 END

@@ -283,7 +283,7 @@ act_guarded(int64 incident, const OgRequest *request, OgAnswer *answer)
 			ReThrowError(error);
 		memset(answer, 0, sizeof(*answer));
 		answer->result = "refused";
-		answer->detail = error->message;
+		answer->detail = og_action_error(error);
 		c.id = incident;
 		if (!request->dry_run)
 			answer->id = record_action(&c, request, answer);
@@ -433,6 +433,17 @@ og_resolve_all(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* What is closed needs nobody's care. */
+static void
+refuse_closed(const OgCase *c)
+{
+	if (strcmp(c->state, "open") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("incident %lld is %s already", (long long) c->id,
+						c->state)));
+}
+
 /*
  * order_guard.acknowledge(incident bigint, note text)
  */
@@ -449,6 +460,7 @@ og_acknowledge(PG_FUNCTION_ARGS)
 	request.note = text_argument(fcinfo, 1);
 	SPI_connect();
 	open_case(PG_GETARG_INT64(0), request.action, true, &c);
+	refuse_closed(&c);
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = CStringGetTextDatum(og_rights_who());
 	og_action_sql("UPDATE order_guard.incident "
@@ -484,11 +496,7 @@ og_snooze(PG_FUNCTION_ARGS)
 	request.note = text_argument(fcinfo, 2);
 	SPI_connect();
 	open_case(PG_GETARG_INT64(0), request.action, true, &c);
-	if (strcmp(c.state, "open") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("incident %lld is %s already", (long long) c.id,
-						c.state)));
+	refuse_closed(&c);
 	args[0] = PG_GETARG_DATUM(0);
 	args[1] = PG_GETARG_DATUM(1);
 	og_action_sql("UPDATE order_guard.incident SET snoozed_until = $2 "

@@ -215,7 +215,11 @@ move_order(const OgCase *c, const char *to, OgAnswer *answer)
 		answer->result = "refused";
 		answer->resolution = NULL;
 		answer->lock = "none";
-		answer->detail = psprintf("not moved to %s: %s", to, error->message);
+		answer->detail = psprintf("not moved to %s: %s", to,
+								  og_action_error(error));
+		ereport(NOTICE,
+				(errmsg("the order was not moved to %s: %s", to,
+						error->message)));
 	}
 	PG_END_TRY();
 }

@@ -123,6 +123,7 @@ extern void og_action_sql(const char *sql, int nargs,
 						  const Oid *types, Datum *args,
 						  const char *nulls);
 extern const char *og_action_who(const OgRequest *request);
+extern char *og_action_error(const ErrorData *error);
 extern void og_action_row(const OgCase *c, const OgRequest *request,
 						  const OgAnswer *answer, OgActionRow *row);
 extern int64 og_action_insert(const OgActionRow *row);

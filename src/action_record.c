@@ -17,6 +17,7 @@
 
 #include "action_private.h"
 #include "incident_private.h"
+#include "reason.h"
 #include "rights.h"
 
 /*
@@ -98,6 +99,17 @@ const char *
 og_action_who(const OgRequest *request)
 {
 	return request->by ? request->by : og_rights_who();
+}
+
+/*
+ * og_action_error
+ *		What is recorded of an error: all who see the table read it.
+ */
+char *
+og_action_error(const ErrorData *error)
+{
+	return psprintf("%s (SQLSTATE %s)", og_reason_error(error),
+					unpack_sql_state(error->sqlerrcode));
 }
 
 /*

@@ -171,17 +171,12 @@ og_attempt_admit(void)
 	return xact.rows < og_max_rows;
 }
 
-/* The counter for rows past the limit, or NULL. */
 static OgBulkRecord *
-find_bulk(uint32 watch, Oid relation)
+add_bulk(uint32 watch, Oid relation)
 {
 	OgBulkRecord record = {0};
 	uint32		keep = reserve();
 
-	for (int i = 0; i < xact.nbulk; i++)
-		if (xact.bulk[i]->watch == watch &&
-			xact.bulk[i]->relation == relation)
-			return xact.bulk[i];
 	if (xact.nbulk == MAX_BULK ||
 		GetCurrentTransactionNestLevel() > MAX_DEPTH ||
 		!og_journal_reserve(sizeof(record) + sizeof(OgBeginRecord), keep))
@@ -213,14 +208,21 @@ og_attempt_queue(void)
 }
 
 /* If not, it is counted, for the table that og_target_root() tells. */
-void
+OgBulkRecord *
 og_attempt_count(uint32 watch, Oid relation)
 {
-	OgBulkRecord *bulk = find_bulk(watch, relation);
+	OgBulkRecord *bulk = NULL;
 
+	for (int i = 0; i < xact.nbulk && bulk == NULL; i++)
+		if (xact.bulk[i]->watch == watch &&
+			xact.bulk[i]->relation == relation)
+			bulk = xact.bulk[i];
+	if (bulk == NULL)
+		bulk = add_bulk(watch, relation);
 	if (bulk)
 		pg_atomic_write_u64(&bulk->rows,
 							pg_atomic_read_u64(&bulk->rows) + 1);
+	return bulk;				/* NULL: no room */
 }
 
 /* A row that had been let through turned out to be nothing of interest. */

@@ -15,7 +15,7 @@ extern void og_attempt_init(void);
 /* capture */
 extern bool og_attempt_active(void);
 extern bool og_attempt_queue(void);
-extern void og_attempt_count(uint32 watch, Oid relation);
+extern OgBulkRecord *og_attempt_count(uint32 watch, Oid relation);
 extern void og_attempt_unitemise(void);
 extern bool og_attempt_admit(void);
 extern bool og_attempt_write(OgRecord *record);

@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "attempt.h"
+#include "bulk.h"
 #include "capture.h"
 #include "compat.h"
 #include "failpoint.h"
@@ -220,7 +221,10 @@ capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 {
 	latest.slot = NULL;
 	if (!og_attempt_admit())
+	{
+		og_bulk_remember(entry, new);
 		return;
+	}
 	begin_draft(entry, 'I', OG_ROW_CANDIDATE);
 	add_image(entry, new, OG_VALUE_NEW_STATUS);
 	if (!write_draft())

@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 
 #include "attempt.h"
+#include "bulk.h"
 #include "capture.h"
 #include "columns.h"
 #include "condition.h"
@@ -72,7 +73,7 @@ itemise(uint32 watch)
 	relation = og_target_of_watch(watch);
 	if (OidIsValid(relation) ||
 		(og_attempt_running == NULL && IsLogicalWorker()))
-		og_attempt_count(watch, relation);
+		og_bulk_note_remembered(og_attempt_count(watch, relation));
 	return false;
 }
 
@@ -103,7 +104,9 @@ evaluate(ExprState *state, ExprContext *context, bool *isnull)
 	{
 		if (!OidIsValid(condition->root))
 			condition->root = og_target_root(condition->relation);
-		og_attempt_count(condition->watch, condition->root);
+		og_bulk_note(og_attempt_count(condition->watch, condition->root),
+					 condition->captured, context->ecxt_outertuple ?
+					 context->ecxt_outertuple : context->ecxt_innertuple);
 	}
 	*isnull = false;
 	return BoolGetDatum(false);

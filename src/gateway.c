@@ -246,15 +246,14 @@ look_at_order(Candidate *candidate)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool same = false;
-	OgTrust		trust;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		trust = og_trust_set(OG_TRUST_READ);
+		og_trust_limit(OG_TRUST_READ);
 		same = read_order(candidate);
-		og_trust_set(trust);
+		og_trust_lift();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;

@@ -336,8 +336,7 @@ og_handler_lost(const ErrorData *error)
 	og_handler_prove(&outcome, "sqlstate",
 					 unpack_sql_state(error->sqlerrcode));
 	outcome.result = "failed";
-	outcome.detail = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-							  error->message);
+	outcome.detail = og_handler_error(error);
 	record(&outcome);
 }
 

@@ -18,6 +18,7 @@
 #include "handler.h"
 #include "handler_private.h"
 #include "query.h"
+#include "reason.h"
 #include "verify.h"
 
 /* The incident and its handler. */
@@ -191,6 +192,22 @@ judge(const OgHandlerJob *job, OgWatch *watch, const Case *c,
 }
 
 /*
+ * og_handler_error
+ *		An error as all who see the incident may read it.  What a function
+ *		raises it says to them; what PostgreSQL says may hold values that are
+ *		not theirs to see.
+ */
+char *
+og_handler_error(const ErrorData *error)
+{
+	bool		raised = error->message_id &&
+		strcmp(error->message_id, "%s") == 0;
+
+	return psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
+					raised ? error->message : og_reason_error(error));
+}
+
+/*
  * What went wrong: what is locked is tried again for a while.
  */
 static void
@@ -210,12 +227,10 @@ explain_error(const OgHandlerJob *job, const Case *c, OgOwnerResult result,
 			 ERRCODE_TRANSACTION_ROLLBACK)
 	{
 		og_handler_ended(job);
-		conclude(outcome, "failed",
-				 psprintf("%s: %s", unpack_sql_state(error->sqlerrcode),
-						  error->message));
+		conclude(outcome, "failed", og_handler_error(error));
 	}
 	else
-		outcome->detail = error ? error->message :
+		outcome->detail = error ? og_handler_error(error) :
 			pstrdup("the table is locked");
 	if (error)
 		og_handler_prove(outcome, "sqlstate",

@@ -22,7 +22,9 @@ refuse(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("the handler returned %s", what)));
+	/* as what a function raises: it may be shown as it is */
+			 errmsg_internal("%s", psprintf("the handler returned %s",
+											what))));
 }
 
 /*

@@ -30,8 +30,12 @@ typedef struct OgHandlerOutcome
 extern void og_handler_took_too_long(const OgHandlerJob *who);
 extern void og_handler_ended(const OgHandlerJob *who);
 
-/* handler_case.c: does it; another member of the proof, NULL is null */
+/*
+ * handler_case.c: does it; an error in words; another member of the proof, NULL
+ * is null
+ */
 extern void og_handler_try(const OgHandlerJob *job, OgHandlerOutcome *outcome);
+extern char *og_handler_error(const ErrorData *error);
 extern void og_handler_prove(OgHandlerOutcome *outcome, const char *name,
 							 const char *text);
 

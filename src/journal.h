@@ -11,7 +11,7 @@
 #include "port/atomics.h"
 
 #define OG_JOURNAL_MAGIC	0x4a47474f
-#define OG_JOURNAL_VERSION	2
+#define OG_JOURNAL_VERSION	3
 #define OG_SEGMENT_SIZE		16384
 #define OG_FILE_HEADER_SIZE 4096
 #define OG_FENCES			32
@@ -196,14 +196,33 @@ typedef struct OgAfterRecord
 	uint8		unused[6];
 } OgAfterRecord;
 
-/* Written once per watch, relation and transaction; the counters change in place. */
+/* Room for the key of one of the rows that are counted only. */
+#define OG_BULK_KEY		88
+
+/* Written over and over by the backend: a reader checks the crc. */
+typedef struct OgBulkKey
+{
+	uint32		crc;			/* CRC-32C of what is used of the rest */
+	uint16		length;			/* of the values */
+	uint8		nvalues;		/* 0: not known */
+	uint8		unused;
+	uint64		values[OG_BULK_KEY / sizeof(uint64)];	/* of OgValue */
+} OgBulkKey;
+
+/*
+ * Written once per watch, relation and transaction; what follows the xid
+ * changes in place.
+ */
 typedef struct OgBulkRecord
 {
-	OgRecord	head;			/* its crc ends before the counters */
+	OgRecord	head;			/* its crc ends before the rows */
 	uint32		watch;
 	Oid			relation;		/* its topmost table; 0: replication */
 	uint64		xid;
 	pg_atomic_uint64 rows;		/* writer: the backend; readers: anybody */
+	uint64		unseen;			/* 1: the keys of some are not known */
+	OgBulkKey	first;			/* or the least (bulk.c) */
+	OgBulkKey	last;
 } OgBulkRecord;
 
 /* First page of the file; written with pwrite() only. */

@@ -368,7 +368,6 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 		AllocSetContextCreate(caller, "order_guard outcome",
 							  ALLOCSET_DEFAULT_SIZES);
 	Oid			relation = PG_GETARG_OID(0);
-	OgTrust		trust = OG_TRUST_ALL;
 	OgOrder    *order;
 	OgTrace		answer;
 	Datum		result;
@@ -383,7 +382,7 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 	order->wanted.watch = order->watch;
 	order->named = PG_ARGISNULL(2);
 	if (!order->named)
-		trust = og_trust_set(OG_TRUST_READ);
+		og_trust_limit(OG_TRUST_READ);
 	if (!PG_ARGISNULL(1))
 		ask_for_key(order, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	else if (order->token && !PG_ARGISNULL(2))
@@ -396,7 +395,7 @@ og_outcome_judge(PG_FUNCTION_ARGS)
 				 errmsg("key and token are both null")));
 	judge(order, &answer);
 	if (!order->named)
-		(void) og_trust_set(trust);
+		og_trust_lift();
 	MemoryContextSwitchTo(caller);
 	result = make_result(fcinfo, &answer);
 	SPI_finish();

@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/wait_event.h"
 
+#include "bulk.h"
 #include "outcome_private.h"
 #include "reason.h"
 #include "verdict.h"
@@ -288,6 +289,19 @@ look_at_rows(const OgOrder *order, const OgXact *xact, OgTrace *trace)
 		*trace = found;
 }
 
+/* Which rows are these?  NULL if nobody knows. */
+static const char *
+describe_keys(const OgXact *xact, const OgBulkRecord *bulk)
+{
+	OgRow	   *last = xact->rows ? llast(xact->rows) : NULL;
+	const char *words = og_bulk_keys(bulk);
+	const char *key = NULL;
+
+	if (words == NULL && last && last->record->watch == bulk->watch)
+		key = og_reader_key(last->record);
+	return key ? psprintf("those after key %s", key) : words;
+}
+
 /*
  * The order may be one of the rows that a transaction has changed after those
  * that are listed one by one.
@@ -301,24 +315,22 @@ look_at_bulk(const OgOrder *order, const OgXact *xact, OgTrace *trace)
 	foreach(cell, proc ? xact->bulk : NIL)
 	{
 		OgBulkRecord *bulk = lfirst(cell);
-		OgRow	   *last = xact->rows ? llast(xact->rows) : NULL;
-		const char *key = NULL;
+		const char *keys;
 
 		if (bulk->watch != order->watch ||
 			(OidIsValid(bulk->relation) && !covers(order, bulk->relation)))
 			continue;
-		if (last && last->record->watch == bulk->watch)
-			key = og_reader_key(last->record);
 		trace->outcome = "in_flight";
 		trace->basis = "bulk";
 		trace->pid = xact->session->pid;
 		trace->xid = bulk->xid;
 		trace->at = xact->begin ? xact->begin->start : 0;
+		keys = describe_keys(xact, bulk);
 		trace->reason = psprintf("perhaps one of " UINT64_FORMAT " rows that "
 								 "the open transaction of process %d changed "
-								 "%s%s and that are not listed one by one",
+								 "and that are not listed one by one%s%s",
 								 pg_atomic_read_u64(&bulk->rows), trace->pid,
-								 key ? "after key " : "", key ? key : "");
+								 keys ? ", " : "", keys ? keys : "");
 	}
 }
 

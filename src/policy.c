@@ -27,12 +27,12 @@
 #include "owner.h"
 #include "policy_private.h"
 #include "query.h"
-#include "reason.h"
 #include "settings.h"
 
 #define MOVE_LIMIT	10000		/* ms */
 #define MAX_BUSY	5			/* locked rows in a tick, 100 ms each */
 #define TICK_BUDGET	1000		/* ms; no move begins after that */
+#define TICK_LIMIT	2000		/* ms; nothing does */
 
 /* A piece of work; in the memory of the tick. */
 typedef struct Work
@@ -48,6 +48,7 @@ static Work *work;
 static int	nwork;
 static int	nbusy;				/* in this tick */
 static TimestampTz enough;		/* of owners' code in this tick */
+static TimestampTz limit;		/* of policies in this tick */
 
 /*
  * og_policy_plan
@@ -66,13 +67,16 @@ og_policy_plan(void)
 	};
 	static const Oid types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(og_policy_budget)};
+	TimestampTz now;
 
 	nwork = nbusy = 0;
-	enough = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_BUDGET);
 	og_query_run(&any, 0, NULL, NULL, NULL);
 	if (SPI_processed == 0)
 		return;
 	og_query_run(&plan, 1, types, values, NULL);
+	now = GetCurrentTimestamp();
+	enough = TimestampTzPlusMilliseconds(now, TICK_BUDGET);
+	limit = TimestampTzPlusMilliseconds(now, TICK_LIMIT);
 	work = palloc(Max(SPI_processed, 1) * sizeof(Work));
 	for (nwork = 0; nwork < SPI_processed; nwork++)
 	{
@@ -84,10 +88,15 @@ og_policy_plan(void)
 	}
 }
 
-int
-og_policy_count(void)
+/*
+ * og_policy_goes_on
+ *		Is there this piece of work, and time for it?  If there is no time the
+ *		next tick plans it anew.
+ */
+bool
+og_policy_goes_on(int n)
 {
-	return nwork;
+	return n < nwork && GetCurrentTimestamp() < limit;
 }
 
 /*
@@ -228,21 +237,6 @@ og_policy_answer(OgPolicy *p, const char *result, char *detail)
 	record(p);
 }
 
-/* An error in words, without values: everybody who sees the table reads it. */
-static char *
-error_text(const ErrorData *error)
-{
-	OgError		e = {.cause = OG_CAUSE_ERROR};
-
-	e.sqlstate = error->sqlerrcode;
-	if (error->message_id)
-		strlcpy(e.message, error->message_id, sizeof(e.message));
-	if (error->constraint_name)
-		strlcpy(e.constraint, error->constraint_name, sizeof(e.constraint));
-	return psprintf("%s (SQLSTATE %s)", og_reason_text(&e),
-					unpack_sql_state(error->sqlerrcode));
-}
-
 static void
 do_notify(OgPolicy *p)
 {
@@ -327,7 +321,7 @@ move(OgPolicy *p)
 			put_off(p);
 			break;
 		default:
-			og_policy_answer(p, "failed", error ? error_text(error) :
+			og_policy_answer(p, "failed", error ? og_action_error(error) :
 							 "the table was dropped");
 			break;
 	}
@@ -488,6 +482,6 @@ og_policy_failed(int n, ErrorData *error)
 
 	if (!open_policy(&work[n], &p) || work[n].over)
 		return;
-	og_policy_answer(&p, "failed", error_text(error));
+	og_policy_answer(&p, "failed", og_action_error(error));
 	og_policy_note(&p, true);
 }

@@ -8,10 +8,10 @@
 /*
  * All in transactions of the worker of their own, SPI connected, as
  * superuser.  First the work of a tick is planned, in the current memory
- * context; then there is a number of pieces.
+ * context; then it goes on piece by piece, for as long as there is time.
  */
 extern void og_policy_plan(void);
-extern int	og_policy_count(void);
+extern bool og_policy_goes_on(int n);
 
 /*
  * Does a piece of it, and notes what came of that.  True: to be called again,

@@ -148,6 +148,12 @@ og_policy_alter(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(i))
 			nulls[i] = 'n';
 	}
+	if (PG_ARGISNULL(1) && PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("alter_policy() is told to change nothing"),
+				 errhint("Give dry_run or enabled; all else is set anew by "
+						 "order_guard.set_policy().")));
 	SPI_connect();
 	check_owns(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	og_action_sql("SELECT order_guard._alter_policy($1, $2, $3)", 3, types,

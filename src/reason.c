@@ -152,3 +152,21 @@ og_reason_text(const OgError *error)
 			return NULL;
 	}
 }
+
+/*
+ * og_reason_error
+ *		An error that was caught, in words, without values: others than who met
+ *		it will read this.
+ */
+char *
+og_reason_error(const ErrorData *error)
+{
+	OgError		e = {.cause = OG_CAUSE_ERROR};
+
+	e.sqlstate = error->sqlerrcode;
+	if (error->message_id)
+		strlcpy(e.message, error->message_id, sizeof(e.message));
+	if (error->constraint_name)
+		strlcpy(e.constraint, error->constraint_name, sizeof(e.constraint));
+	return og_reason_text(&e);
+}

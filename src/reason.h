@@ -12,4 +12,7 @@ extern char *og_reason_text(const OgError *error);
 extern char *og_reason_silent(uint8 cause);
 extern const char *og_reason_unheard(uint8 cause);
 
+/* an error that was caught: its text for all who see the table, no SQLSTATE */
+extern char *og_reason_error(const ErrorData *error);
+
 #endif							/* OG_REASON_H */

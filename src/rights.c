@@ -56,7 +56,7 @@ og_rights_raise(OgRights *saved)
 	GetUserIdAndSecContext(&saved->user, &saved->context);
 	SetUserIdAndSecContext(owner,
 						   saved->context | SECURITY_LOCAL_USERID_CHANGE);
-	saved->trust = og_trust_set(OG_TRUST_OWN);
+	og_trust_limit(OG_TRUST_OWN);
 	saved->nest = NewGUCNestLevel();
 	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 					  PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -70,7 +70,7 @@ void
 og_rights_restore(const OgRights *saved)
 {
 	AtEOXact_GUC(false, saved->nest);
-	(void) og_trust_set(saved->trust);
+	og_trust_lift();
 	SetUserIdAndSecContext(saved->user, saved->context);
 }
 

@@ -14,7 +14,6 @@ typedef struct OgRights
 	Oid			user;
 	int			context;
 	int			nest;
-	OgTrust		trust;
 } OgRights;
 
 /*

@@ -397,7 +397,7 @@ static void
 run_policies(OgTickResult *result)
 {
 	for_policies(og_policy_plan, result);
-	for (int i = 0; i < og_policy_count(); i++)
+	for (int i = 0; og_policy_goes_on(i); i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) og_settle_serve();

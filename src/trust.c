@@ -36,9 +36,20 @@
 static object_access_hook_type previous_access = NULL;
 static bool is_worker = false;
 
-/* What holds now, and in which level of sub-transactions it was said. */
-static OgTrust level = OG_TRUST_ALL;
-static int	level_nest = 0;
+#define MAX_DEPTH	64
+
+/*
+ * What was asked for and not given up yet, each with the level of
+ * sub-transactions in which it was; the last one holds.  One lies in another
+ * when code of a superuser that our own work runs (a trigger on our tables, a
+ * policy) calls order_guard, and perhaps catches its error.
+ */
+static struct
+{
+	OgTrust		trust;
+	int			nest;
+}			asked[MAX_DEPTH];
+static int	depth = 0;
 
 /*
  * A function of a superuser is trusted; of others only the caller's own, by
@@ -69,10 +80,16 @@ is_trusted(Oid function, OgTrust trust)
 	return result;
 }
 
+static OgTrust
+current_trust(void)
+{
+	return depth > 0 ? asked[depth - 1].trust : OG_TRUST_ALL;
+}
+
 static void
 check_function(Oid function)
 {
-	OgTrust		trust = level;
+	OgTrust		trust = current_trust();
 
 	if (trust == OG_TRUST_ALL && is_worker && superuser() &&
 		!InSecurityRestrictedOperation())
@@ -92,23 +109,25 @@ on_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	if (previous_access)
 		previous_access(access, class, object, sub, arg);
-	if (access == OAT_FUNCTION_EXECUTE && (level != OG_TRUST_ALL || is_worker))
+	if (access == OAT_FUNCTION_EXECUTE && (depth > 0 || is_worker))
 		check_function(object);
 }
 
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	level = OG_TRUST_ALL;
+	depth = 0;
 }
 
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId id,
 					  SubTransactionId parent, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB &&
-		level_nest >= GetCurrentTransactionNestLevel())
-		level = OG_TRUST_ALL;
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (depth > 0 &&
+		   asked[depth - 1].nest >= GetCurrentTransactionNestLevel())
+		depth--;
 }
 
 void
@@ -126,14 +145,31 @@ og_trust_worker(void)
 	is_worker = true;
 }
 
-OgTrust
-og_trust_set(OgTrust trust)
+/*
+ * og_trust_limit
+ *		From here on these functions only, until og_trust_lift().
+ */
+void
+og_trust_limit(OgTrust trust)
 {
-	OgTrust		saved = level;
+	if (depth == MAX_DEPTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("calls of order_guard are nested too deeply")));
+	asked[depth].trust = trust;
+	asked[depth].nest = GetCurrentTransactionNestLevel();
+	depth++;
+}
 
-	level = trust;
-	level_nest = GetCurrentTransactionNestLevel();
-	return saved;
+/*
+ * og_trust_lift
+ *		What held before og_trust_limit() holds again.
+ */
+void
+og_trust_lift(void)
+{
+	Assert(depth > 0);
+	depth--;
 }
 
 static bool

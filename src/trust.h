@@ -21,10 +21,11 @@ extern void og_trust_init(void);
 extern void og_trust_worker(void);
 
 /*
- * What holds from here on; returns what held.  The end of the
- * (sub-)transaction by an error ends it.
+ * Between these two only such functions run.  They may lie in each other.  The
+ * end of the (sub-)transaction by an error lifts what was limited in it.
  */
-extern OgTrust og_trust_set(OgTrust trust);
+extern void og_trust_limit(OgTrust trust);
+extern void og_trust_lift(void);
 
 /*
  * May this plan be made and run by the current role, under OG_TRUST_READ?

@@ -28,6 +28,7 @@
 #include "utils/wait_event.h"
 #include "utils/xid8.h"
 
+#include "bulk.h"
 #include "compat.h"
 #include "reader.h"
 #include "views.h"
@@ -170,7 +171,7 @@ part_name(OgRowState state)
 	}
 }
 
-#define IN_FLIGHT_COLUMNS 21
+#define IN_FLIGHT_COLUMNS 23
 
 /* One order of an open transaction; columns as in the SQL declaration. */
 static void
@@ -214,6 +215,7 @@ put_net(ReturnSetInfo *result, OgXact *xact, NetRow *net)
 	nulls[19] = xact->begin == NULL;
 	values[19] = Int32GetDatum(xact->begin ? xact->begin->open_threshold : 0);
 	values[20] = Int64GetDatum(1);
+	nulls[21] = nulls[22] = true;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
@@ -240,6 +242,8 @@ put_bulk(ReturnSetInfo *result, OgXact *xact, OgBulkRecord *bulk)
 	values[18] = ObjectIdGetDatum(xact->session->role);
 	values[19] = Int32GetDatum(xact->begin ? xact->begin->open_threshold : 0);
 	values[20] = Int64GetDatum((int64) pg_atomic_read_u64(&bulk->rows));
+	og_views_set_text(values, nulls, 21, og_bulk_key(&bulk->first));
+	og_views_set_text(values, nulls, 22, og_bulk_key(&bulk->last));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -217,7 +217,6 @@ static bool
 find_row_guarded(Lookup *lookup, const char *key)
 {
 	int			nest = NewGUCNestLevel();
-	OgTrust		trust;
 	Oid			user;
 	int			context;
 	bool		found;
@@ -225,12 +224,12 @@ find_row_guarded(Lookup *lookup, const char *key)
 	pin_settings();
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(user, context | SECURITY_RESTRICTED_OPERATION);
-	trust = og_trust_set(OG_TRUST_READ);
+	og_trust_limit(OG_TRUST_READ);
 	start_limit();
 	found = find_row(lookup, key);
 	stop_limit();
 	CHECK_FOR_INTERRUPTS();
-	(void) og_trust_set(trust);
+	og_trust_lift();
 	SetUserIdAndSecContext(user, context);
 	AtEOXact_GUC(false, nest);
 	return found;

@@ -239,7 +239,6 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 	Oid			owner;
 	Oid			saved_role;
 	int			saved_context;
-	OgTrust		saved_trust;
 	bool		isnull;
 	int32		result = 0;
 
@@ -251,7 +250,7 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 	GetUserIdAndSecContext(&saved_role, &saved_context);
 	SetUserIdAndSecContext(owner,
 						   saved_context | SECURITY_LOCAL_USERID_CHANGE);
-	saved_trust = og_trust_set(OG_TRUST_OWN);
+	og_trust_limit(OG_TRUST_OWN);
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 1, &type, &arg, NULL, false, 0) < 0)
 		elog(ERROR, "SPI_execute_with_args failed");
@@ -260,7 +259,7 @@ execute_as_owner(Oid function, const char *sql, Oid type, Datum arg)
 											 SPI_tuptable->tupdesc, 1,
 											 &isnull));
 	SPI_finish();
-	(void) og_trust_set(saved_trust);
+	og_trust_lift();
 	SetUserIdAndSecContext(saved_role, saved_context);
 	og_watch_tell();
 	return result;

@@ -58,6 +58,27 @@ SELECT result, detail FROM order_guard.answer(-5, 'failed');
 SELECT result, detail FROM order_guard.answer(-5, 'succeeded');
 SELECT * FROM og_shop.state WHERE id = 5;
 
+-- what it refuses with is told to who answers; others read it without values
+INSERT INTO order_guard.incident (id, kind, watch, relation, relation_name,
+		key, hash, status, summary)
+	VALUES (-11, 'stalled', -1, 'og_shop.payments'::regclass,
+		'og_shop.payments', 11, gen_random_uuid(), 'PAYING', 'payment 11'),
+		(-12, 'stalled', -1, 'og_shop.payments'::regclass,
+		'og_shop.payments', 12, gen_random_uuid(), 'PAYING', 'payment 12');
+CREATE FUNCTION og_shop.tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF new.id = 12 THEN
+		PERFORM 'card 4111-0001'::bigint;
+	END IF;
+	RAISE EXCEPTION 'card %', '4111-0001';
+END $$;
+CREATE TRIGGER tell BEFORE UPDATE ON og_shop.payments FOR EACH ROW
+	WHEN (new.id IN (11, 12)) EXECUTE FUNCTION og_shop.tell();
+SELECT result FROM order_guard.answer(-11, 'succeeded');
+SELECT result FROM order_guard.answer(-12, 'succeeded');
+SELECT detail FROM order_guard.actions WHERE incident IN (-11, -12)
+	ORDER BY incident;
+
 -- a person decided before
 SELECT result FROM order_guard.resolve(-6, 'close', 'called the bank');
 SELECT result, regexp_replace(detail, ' by .*', '') AS detail

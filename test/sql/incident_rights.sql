@@ -114,6 +114,7 @@ SELECT acknowledged_at IS NOT NULL AS acknowledged,
 	FROM order_guard.incidents WHERE id = -4;
 SELECT result FROM order_guard.resolve(-4, 'close');
 SELECT order_guard.snooze(-4, '2999-01-01 00:00+00');
+SELECT order_guard.acknowledge(-4, 'too late');
 SELECT action, result, detail IS NOT NULL AS detail, note
 	FROM order_guard.actions WHERE incident = -4 ORDER BY id;
 ROLLBACK;

@@ -76,7 +76,9 @@ SELECT alter_policy('mine', dry_run => false);
 SELECT dry_run, enabled FROM policies;
 SELECT alter_policy('mine', enabled => false);
 SELECT dry_run, enabled FROM policies;
-SELECT alter_policy('none');
+SELECT alter_policy('none', enabled => true);
+SELECT alter_policy('mine');
+SELECT alter_policy('mine', NULL, NULL);
 SELECT drop_policy('none');
 
 -- others do not see it, nor may they touch it

@@ -126,7 +126,7 @@ for my $case (
 	[ 'scanner', q{to_jsonb((SELECT s FROM order_guard.scan('1 h') s))},
 		qr/^failed: 55000: scan/ ],
 	[ 'lines', q{jsonb_build_object('x', format(E'1\nLOG:  2')::int)},
-		qr/^failed: 22P02: .*"1 LOG:  2"$/ ])
+		qr/^failed: 22P02: invalid input .*: "\.\.\."$/ ])
 {
 	my ($name, $value, $expected) = @$case;
 	$id = stuck($name, qq{BEGIN UPDATE shop.$name SET status = 'PAID';
@@ -134,6 +134,9 @@ for my $case (
 	like(ask_and_tick($id), $expected, "$name is refused");
 	is(sql("SELECT status FROM shop.$name"), 'PAYING', 'and undone');
 }
+$id = stuck('speaker', q{BEGIN RAISE EXCEPTION E'1\nLOG:  2'; END});
+is(ask_and_tick($id), 'failed: P0001: 1 LOG:  2',
+	'what it raises it says to all who may see the incident');
 $id = stuck('nothing', q{BEGIN RETURN NULL; END});
 is(ask_and_tick($id), 'done: has run', 'nothing to say');
 is(state($id), 'open', 'nothing ends');

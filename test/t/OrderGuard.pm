@@ -47,13 +47,27 @@ restart_after_crash = on
 	return $node;
 }
 
-# Waits until the server, which is restarting by itself, answers again.
+# Waits until the server, which is restarting by itself, answers again.  The
+# query is an argument: a psql that is turned away leaves its input unread, and
+# now and then IPC::Run dies of that, in poll_query_until(), too.
 sub ready
 {
 	my ($node) = @_;
-	$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()')
-	  or die 'the server does not come back';
-	return;
+	my ($out, $err);
+
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		IPC::Run::run(
+			[
+				$node->installed_command('psql'), '-XAtw',
+				'-d', $node->connstr('postgres'),
+				'-c', 'SELECT NOT pg_is_in_recovery()'
+			],
+			'<', \undef, '>', \$out, '2>', \$err);
+		return if $out eq "t\n";
+		usleep(100_000);
+	}
+	die "the server does not come back: $err";
 }
 
 sub scan
