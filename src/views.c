@@ -242,8 +242,12 @@ put_bulk(ReturnSetInfo *result, OgXact *xact, OgBulkRecord *bulk)
 	values[18] = ObjectIdGetDatum(xact->session->role);
 	values[19] = Int32GetDatum(xact->begin ? xact->begin->open_threshold : 0);
 	values[20] = Int64GetDatum((int64) pg_atomic_read_u64(&bulk->rows));
-	og_views_set_text(values, nulls, 21, og_bulk_key(&bulk->first));
-	og_views_set_text(values, nulls, 22, og_bulk_key(&bulk->last));
+	/* Who may see these keys is known if their table is. */
+	if (OidIsValid(bulk->relation))
+	{
+		og_views_set_text(values, nulls, 21, og_bulk_key(&bulk->first));
+		og_views_set_text(values, nulls, 22, og_bulk_key(&bulk->last));
+	}
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
