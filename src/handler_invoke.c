@@ -17,12 +17,12 @@
 
 #define MAX_RESULT 65536		/* bytes */
 
+/* As what a function raises: og_handler_error() shows it as it is. */
 static void
 refuse(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-	/* as what a function raises: it may be shown as it is */
 			 errmsg_internal("%s", psprintf("the handler returned %s",
 											what))));
 }

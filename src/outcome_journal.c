@@ -293,13 +293,14 @@ look_at_rows(const OgOrder *order, const OgXact *xact, OgTrace *trace)
 static const char *
 describe_keys(const OgXact *xact, const OgBulkRecord *bulk)
 {
-	OgRow	   *last = xact->rows ? llast(xact->rows) : NULL;
 	const char *words = og_bulk_keys(bulk);
-	const char *key = NULL;
+	OgRow	   *last = xact->rows ? llast(xact->rows) : NULL;
+	const char *key;
 
-	if (words == NULL && last && last->record->watch == bulk->watch)
-		key = og_reader_key(last->record);
-	return key ? psprintf("those after key %s", key) : words;
+	if (words || last == NULL || last->record->watch != bulk->watch)
+		return words;
+	key = og_reader_key(last->record);
+	return key ? psprintf("those after key %s", key) : NULL;
 }
 
 /*

@@ -220,9 +220,12 @@ run_tap()
 	local file running=0
 
 	for file in $1; do
-		[ "$running" -lt 2 ] || count_tap_file
+		if [ "$running" -eq 2 ]; then
+			count_tap_file
+		else
+			running=$((running + 1))
+		fi
 		run_tap_file "$file" &
-		running=$((running < 2 ? running + 1 : 2))
 	done
 	while [ "$running" -gt 0 ]; do
 		count_tap_file
