@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "attempt.h"
+#include "candidate.h"
 #include "compat.h"
 #include "condition.h"
 #include "doom.h"
@@ -41,7 +42,6 @@
 
 #define MAX_DEPTH		24		/* sub-transactions with room reserved */
 #define MAX_BULK		8		/* watches counted past the limit */
-#define RING			1024	/* candidates that can be confirmed */
 
 /* The current transaction.  Reset when it ends. */
 static struct
@@ -50,15 +50,11 @@ static struct
 	int			incomplete;		/* something is missing; 2: since it has an id */
 	int			queued;			/* rows let through by _itemising() */
 	int			rows;			/* row records written */
-	uint32		candidates;
-	uint32		oldest;			/* candidates before it are not confirmed */
-	uint32		confirmed;		/* where the next confirmation is looked for */
 	SubTransactionId deepest;	/* of the rows not yet rolled back */
 	int			nbulk;
 	OgBulkRecord *bulk[MAX_BULK];	/* in the journal */
 }			xact;
 
-static uint64 ring[RING];		/* contents of candidates, by number */
 static uint32 xact_number = 0;
 static uint32 statement_number = 0;
 static int	statement_level = 0;
@@ -231,44 +227,6 @@ og_attempt_unitemise(void)
 {
 	if (xact.queued > 0 && xact.queued <= og_max_rows)
 		xact.queued--;
-}
-
-void
-og_attempt_add_candidate(uint64 content)
-{
-	ring[xact.candidates++ % RING] = content;
-}
-
-/*
- * og_attempt_confirm
- *		If this very row was noted as a candidate, says that it now is a row.
- *		False if it was not, or if there is no room.
- */
-bool
-og_attempt_confirm(uint64 content)
-{
-	uint32		oldest = Max(xact.oldest, xact.candidates > RING ?
-							 xact.candidates - RING : 0);
-	uint32		from = Max(xact.confirmed, oldest);
-
-	for (uint32 i = 0; i < xact.candidates - oldest; i++)
-	{
-		uint32		number = from + i;
-		OgConfirmRecord record = {0};
-
-		if (number >= xact.candidates)	/* go round: older ones last */
-			number -= xact.candidates - oldest;
-		if (ring[number % RING] != content)
-			continue;
-		ring[number % RING] = 0;
-		xact.confirmed = number + 1;
-		record.head.type = OG_REC_CONFIRM;
-		record.head.length = sizeof(record);
-		record.xid = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
-		record.candidate = number;
-		return og_attempt_write(&record.head);
-	}
-	return false;
 }
 
 /* ------------------------------------------------------------------------
@@ -551,6 +509,7 @@ xact_callback(XactEvent event, void *arg)
 	}
 	error_set = false;
 	memset(&xact, 0, sizeof(xact));
+	og_candidate_reset();
 }
 
 static void
@@ -576,7 +535,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine,
 	append_end(&record, "subabort");
 	xact.deepest = Min(xact.deepest, mine - 1);
 	/* A row that comes later must not pass for one that was rolled back. */
-	xact.oldest = xact.candidates;
+	og_candidate_void_all();
 	/* The error was this level's; the next needs one of its own to count. */
 	error.watch = 0;
 }

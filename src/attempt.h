@@ -20,8 +20,6 @@ extern void og_attempt_unitemise(void);
 extern bool og_attempt_admit(void);
 extern bool og_attempt_write(OgRecord *record);
 extern uint32 og_attempt_statement(void);
-extern void og_attempt_add_candidate(uint64 content);
-extern bool og_attempt_confirm(uint64 content);
 
 /* statements: called by the executor and utility hooks */
 typedef struct OgStatement

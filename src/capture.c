@@ -23,6 +23,7 @@
 
 #include "attempt.h"
 #include "bulk.h"
+#include "candidate.h"
 #include "capture.h"
 #include "compat.h"
 #include "failpoint.h"
@@ -54,7 +55,7 @@ static struct
 	const OgChanged *changed;
 	uint32		as_of;
 	uint32		statement;
-	uint64		content;
+	bool		in_draft;		/* as it was written */
 }			latest;
 
 static Draft draft;
@@ -120,11 +121,36 @@ add_value(OgValueRole role, const OgColumn *column, Datum value, bool isnull)
 	}
 }
 
+/* Identity of relation, key and values, to find a candidate again. */
+static uint64
+content_of_draft(void)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, draft.record.bytes + offsetof(OgRowRecord, relation),
+				sizeof(Oid));
+	COMP_CRC32C(crc, draft.record.bytes + sizeof(OgRowRecord),
+				draft.length - sizeof(OgRowRecord));
+	FIN_CRC32C(crc);
+	return (draft.key.half[0] ^ ((uint64) crc << 32)) | 1;
+}
+
+/* Few candidates are looked for by what is in them. */
+static void
+identify_latest(void)
+{
+	if (latest.in_draft)
+		og_candidate_identify(content_of_draft());
+	latest.in_draft = false;
+}
+
 static void
 begin_draft(const OgCaptured *entry, char operation, uint8 flags)
 {
 	OgRowRecord *row = &draft.record.row;
 
+	identify_latest();
 	memset(row, 0, sizeof(*row));
 	row->head.type = OG_REC_ROW;
 	row->head.flags = flags;
@@ -194,21 +220,6 @@ add_old_status(const OgCaptured *entry, TupleTableSlot *slot)
 	}
 }
 
-/* Identity of relation, key and values, to find a candidate again. */
-static uint64
-content_of_draft(void)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, draft.record.bytes + offsetof(OgRowRecord, relation),
-				sizeof(Oid));
-	COMP_CRC32C(crc, draft.record.bytes + sizeof(OgRowRecord),
-				draft.length - sizeof(OgRowRecord));
-	FIN_CRC32C(crc);
-	return (draft.key.half[0] ^ ((uint64) crc << 32)) | 1;
-}
-
 static bool
 write_draft(void)
 {
@@ -216,9 +227,15 @@ write_draft(void)
 	return og_attempt_write(&draft.record.row.head);
 }
 
-static void
-capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
+/*
+ * og_capture_candidate
+ *		A row is about to be inserted.
+ */
+void
+og_capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 {
+	if (entry->watch == 0)
+		return;
 	latest.slot = NULL;
 	if (!og_attempt_admit())
 	{
@@ -229,8 +246,8 @@ capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 	add_image(entry, new, OG_VALUE_NEW_STATUS);
 	if (!write_draft())
 		return;
-	latest.content = content_of_draft();
-	og_attempt_add_candidate(latest.content);
+	og_candidate_add();
+	latest.in_draft = true;
 	if (!entry->keeps_candidate)
 		return;
 	latest.slot = new;
@@ -254,11 +271,14 @@ capture_insert(const OgCaptured *entry, TupleTableSlot *new)
 	bool		known = is_latest(entry, new);
 
 	latest.slot = NULL;
-	if (known && og_attempt_confirm(latest.content))
+	if (known && og_candidate_confirm_newest())
+	{
+		latest.in_draft = false;
 		return;
+	}
 	begin_draft(entry, 'I', 0);
 	add_image(entry, new, OG_VALUE_NEW_STATUS);
-	if (!og_attempt_confirm(content_of_draft()))
+	if (!og_candidate_confirm(content_of_draft()))
 		write_draft();
 }
 
@@ -397,7 +417,7 @@ og_capture_trigger(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
 		og_capture_row(entry, data->tg_trigslot, NULL);
 	else if (TRIGGER_FIRED_BEFORE(data->tg_event))
-		capture_candidate(entry, data->tg_trigslot);
+		og_capture_candidate(entry, data->tg_trigslot);
 	else
 		og_capture_row(entry, NULL, data->tg_trigslot);
 done:

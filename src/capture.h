@@ -11,6 +11,8 @@
 
 extern Oid og_capture_function;
 
+extern void og_capture_candidate(const OgCaptured *entry,
+								 TupleTableSlot *new);
 extern void og_capture_row(const OgCaptured *entry, TupleTableSlot *old,
 						   TupleTableSlot *new);
 

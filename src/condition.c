@@ -17,6 +17,10 @@
  * permitted, and their Oids known without a look into the catalog.  What is
  * not prepared (partitions to which rows are routed, COPY, logical
  * replication) goes the long way.
+ *
+ * The trigger before an insert has no condition.  It is given one that notes
+ * the candidate and says that there is nothing to call.  A statement's
+ * triggers are its own copy of the relation's.
  */
 #include "postgres.h"
 
@@ -50,6 +54,22 @@ typedef struct Condition
 	const OgCaptured *captured;
 	ExprState	state;
 } Condition;
+
+/* What was prepared the last time that a relation was written to. */
+#define MAX_PREPARED	4
+
+typedef struct Prepared
+{
+	const OgChanged *changed;	/* of the relation; NULL: nothing */
+	uint32		as_of;
+	Oid			itemising;
+	int			n;
+	struct
+	{
+		int			index;		/* of the trigger */
+		Condition  *condition;
+	}			trigger[MAX_PREPARED];
+} Prepared;
 
 static HTAB *conditions = NULL;
 static Oid	itemising = InvalidOid; /* the function, when it was called */
@@ -90,12 +110,17 @@ og_condition_itemising(PG_FUNCTION_ARGS)
 				   itemise(PG_GETARG_INT32(0)));
 }
 
+static inline Condition *
+condition_of(ExprState *state)
+{
+	return (Condition *) ((char *) state - offsetof(Condition, state));
+}
+
 /* What takes its place: condition and trigger in one. */
 static Datum
 evaluate(ExprState *state, ExprContext *context, bool *isnull)
 {
-	Condition  *condition = (Condition *) ((char *) state -
-										   offsetof(Condition, state));
+	Condition  *condition = condition_of(state);
 
 	if (og_attempt_active() && og_attempt_queue())
 		og_capture_row(condition->captured, context->ecxt_innertuple,
@@ -108,6 +133,17 @@ evaluate(ExprState *state, ExprContext *context, bool *isnull)
 					 condition->captured, context->ecxt_outertuple ?
 					 context->ecxt_outertuple : context->ecxt_innertuple);
 	}
+	*isnull = false;
+	return BoolGetDatum(false);
+}
+
+/* The same before a row is inserted. */
+static Datum
+evaluate_before(ExprState *state, ExprContext *context, bool *isnull)
+{
+	if (og_attempt_active())
+		og_capture_candidate(condition_of(state)->captured,
+							 context->ecxt_outertuple);
 	*isnull = false;
 	return BoolGetDatum(false);
 }
@@ -145,7 +181,6 @@ find_condition(Oid trigger)
 			   sizeof(Condition) - sizeof(Oid));
 		condition->state.type = T_ExprState;
 		condition->state.flags = EEO_FLAG_IS_QUAL;
-		condition->state.evalfunc = evaluate;
 	}
 	return condition;
 }
@@ -191,31 +226,104 @@ fits(Condition *condition, const Trigger *trigger)
 	return condition->compared = true;
 }
 
+/* Does it run before each row that is inserted, and only then? */
+static bool
+is_before_insert(const Trigger *trigger)
+{
+	return trigger->tgtype == (TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE |
+							   TRIGGER_TYPE_INSERT) &&
+		trigger->tgqual == NULL;
+}
+
+static bool
+is_after_row(const Trigger *trigger)
+{
+	return TRIGGER_FOR_AFTER(trigger->tgtype) && trigger->tgqual != NULL;
+}
+
+/* What is evaluated as the condition of a trigger; NULL: what it says. */
+static Condition *
+understand(Relation relation, const Trigger *trigger)
+{
+	bool		before = is_before_insert(trigger);
+	Condition  *condition;
+
+	if (trigger->tgfoid != og_capture_function ||
+		(!before && !is_after_row(trigger)))
+		return NULL;
+	condition = find_condition(trigger->tgoid);
+	condition->relation = RelationGetRelid(relation);
+	condition->captured = og_captured_find(relation, trigger);
+	condition->state.evalfunc = before ? evaluate_before : evaluate;
+	return before || fits(condition, trigger) ? condition : NULL;
+}
+
+static void
+replace(ResultRelInfo *info, int index, Condition *condition)
+{
+	Trigger    *trigger = &info->ri_TrigDesc->triggers[index];
+
+	if (info->ri_TrigWhenExprs[index] != NULL)
+		return;
+	info->ri_TrigWhenExprs[index] = &condition->state;
+	if (trigger->tgqual == NULL)
+		trigger->tgqual = "";	/* there is a condition */
+}
+
+/* Has nothing happened to the relation since this was prepared for it? */
+static bool
+is_prepared(const Prepared *known, ResultRelInfo *info)
+{
+	if (known->changed == NULL ||
+		known->changed->relation != RelationGetRelid(info->ri_RelationDesc) ||
+		known->as_of != known->changed->times || known->itemising != itemising)
+		return false;
+	for (int i = 0; i < known->n; i++)
+		if (known->trigger[i].index >= info->ri_TrigDesc->numtriggers ||
+			info->ri_TrigDesc->triggers[known->trigger[i].index].tgoid !=
+			known->trigger[i].condition->trigger)
+			return false;
+	return true;
+}
+
+static void
+prepare_anew(Prepared *known, ResultRelInfo *info)
+{
+	TriggerDesc *triggers = info->ri_TrigDesc;
+
+	memset(known, 0, sizeof(*known));
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Condition  *condition = understand(info->ri_RelationDesc,
+										   &triggers->triggers[i]);
+
+		if (condition == NULL)
+			continue;
+		if (known->n == MAX_PREPARED)
+			break;
+		known->changed = condition->captured->changed;
+		known->as_of = condition->captured->as_of;
+		known->itemising = itemising;
+		known->trigger[known->n].index = i;
+		known->trigger[known->n++].condition = condition;
+	}
+}
+
 static void
 prepare(ResultRelInfo *info)
 {
-	TriggerDesc *triggers = info->ri_TrigDesc;
-	Relation	relation = info->ri_RelationDesc;
-	Condition  *condition;
+	static Prepared recent[16];
+	Oid			relation = RelationGetRelid(info->ri_RelationDesc);
+	Prepared   *known = &recent[relation % lengthof(recent)];
 
 	/* A partitioned table has the events of its partitions, never its own. */
-	if (triggers == NULL || relation->rd_rel->relkind != RELKIND_RELATION)
+	if (info->ri_TrigDesc == NULL ||
+		info->ri_RelationDesc->rd_rel->relkind != RELKIND_RELATION)
 		return;
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (trigger->tgfoid != og_capture_function ||
-			trigger->tgqual == NULL ||
-			!TRIGGER_FOR_AFTER(trigger->tgtype) ||
-			info->ri_TrigWhenExprs[i] != NULL)
-			continue;
-		condition = find_condition(trigger->tgoid);
-		condition->relation = RelationGetRelid(relation);
-		condition->captured = og_captured_find(relation, trigger);
-		if (fits(condition, trigger))
-			info->ri_TrigWhenExprs[i] = &condition->state;
-	}
+	if (!is_prepared(known, info))
+		prepare_anew(known, info);
+	for (int i = 0; i < known->n; i++)
+		replace(info, known->trigger[i].index, known->trigger[i].condition);
 }
 
 /*

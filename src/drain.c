@@ -79,7 +79,8 @@ track_status(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 {
 	OgTracked  *tracked = og_tracker_find(watch->id, record->hash);
 	char	   *status = og_reader_value(record, OG_VALUE_NEW_STATUS);
-	char	   *key;
+	bool		waits = og_watch_deadline(watch, status) != NULL;
+	char	   *key = NULL;
 
 	if (tracked && status && strcmp(tracked->status, status) == 0 &&
 		!has_entered(tracked, record, status))
@@ -88,7 +89,8 @@ track_status(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 			og_tracker_schedule(tracked, 0);
 		return;
 	}
-	key = tracked ? pstrdup(tracked->key) : og_reader_key(record);
+	if (waits)
+		key = tracked ? pstrdup(tracked->key) : og_reader_key(record);
 	if (tracked)
 	{
 		if (og_open_has(watch->id, "stalled", record->hash))
@@ -97,7 +99,7 @@ track_status(OgWatch *watch, OgRowRecord *record, TimestampTz since)
 								   status ? status : "NULL"));
 		og_tracker_remove(tracked);
 	}
-	if (og_watch_deadline(watch, status) == NULL)
+	if (!waits)
 		return;
 	if (key == NULL)
 	{
@@ -147,6 +149,17 @@ apply_delete(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 	}
 }
 
+/* Somebody works on the order, so it is there. */
+static void
+clear_of_missing(OgWatch *watch, OgRowRecord *record)
+{
+	og_open_clear(watch->id, "deleted", record->hash,
+				  "the order is there again");
+	og_open_clear(watch->id, "vanished", record->hash, "the order appeared");
+	og_open_clear(watch->id, "unacknowledged", record->hash,
+				  "the order was worked on again");
+}
+
 static void
 apply_row(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 {
@@ -157,12 +170,8 @@ apply_row(OgWatch *watch, OgXact *xact, OgRow *row, bool changed)
 	{
 		case 'I':
 		case 'U':
-			og_open_clear(watch->id, "deleted", record->hash,
-						  "the order is there again");
-			og_open_clear(watch->id, "vanished", record->hash,
-						  "the order appeared");
-			og_open_clear(watch->id, "unacknowledged", record->hash,
-						  "the order was worked on again");
+			if (og_open_any())
+				clear_of_missing(watch, record);
 			if (watch->expression || came_late(xact))
 				examine(watch, record, true);
 			else

@@ -473,21 +473,33 @@ og_journal_refresh_session(uint32 keep)
 		append_session();
 }
 
+/* What the CRCs of a lease's records begin with. */
+static pg_crc32c
+lease_crc(uint64 lease)
+{
+	static uint64 last = 0;
+	static pg_crc32c crc;
+
+	if (lease == last)
+		return crc;
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, &lease, sizeof(lease));
+	last = lease;
+	return crc;
+}
+
 /*
  * The CRC of a record.  The lease is part of it, so that what an earlier lease
  * left in a segment is never taken for a record, and the offset, so that none
- * is found in two places.
+ * is found in two places: records that differ in it alone never have the same.
  */
 uint32
 og_journal_crc(uint64 lease, uint32 offset, const OgRecord *record)
 {
 	uint32		end = record->type == OG_REC_BULK ?
 		offsetof(OgBulkRecord, rows) : record->length;
-	pg_crc32c	crc;
+	pg_crc32c	crc = lease_crc(lease) ^ offset;
 
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, &lease, sizeof(lease));
-	COMP_CRC32C(crc, &offset, sizeof(offset));
 	COMP_CRC32C(crc, (const char *) record + sizeof(record->crc),
 				end - sizeof(record->crc));
 	FIN_CRC32C(crc);

@@ -11,7 +11,7 @@
 #include "port/atomics.h"
 
 #define OG_JOURNAL_MAGIC	0x4a47474f
-#define OG_JOURNAL_VERSION	3
+#define OG_JOURNAL_VERSION	4
 #define OG_SEGMENT_SIZE		16384
 #define OG_FILE_HEADER_SIZE 4096
 #define OG_FENCES			32

@@ -35,10 +35,27 @@ og_keyhash_bytes(OgKeyHash *hash, const char *bytes, int length)
 														   hash->half[i] ^ i));
 }
 
+/*
+ * Most keys are one integer.  No step loses a bit of it, so no two of them
+ * have the same hash.  The constants are those of MurmurHash3's finalizer.
+ */
+static uint64
+mix(uint64 value)
+{
+	value ^= value >> 33;
+	value *= UINT64CONST(0xff51afd7ed558ccd);
+	value ^= value >> 33;
+	value *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	return value ^ value >> 33;
+}
+
 static void
 add_int64(OgKeyHash *hash, int64 value)
 {
-	og_keyhash_bytes(hash, (char *) &value, sizeof(value));
+	uint64		mixed = mix((uint64) value);
+
+	hash->half[0] = hash_combine64(hash->half[0], mixed);
+	hash->half[1] = hash_combine64(hash->half[1], mix(~mixed));
 }
 
 static void

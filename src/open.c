@@ -162,12 +162,17 @@ og_open_load(bool all)
 }
 
 bool
+og_open_any(void)
+{
+	return hash_get_num_entries(open_incidents) > 0;
+}
+
+bool
 og_open_has(int watch, const char *kind, const unsigned char *hash)
 {
 	OpenKey		key;
 
-	/* What is asked for each row of the journal is answered by this alone. */
-	if (hash_get_num_entries(open_incidents) == 0)
+	if (!og_open_any())
 		return false;
 	make_key(&key, watch, kind, hash);
 	return hash_search(open_incidents, &key, HASH_FIND, NULL) != NULL;

@@ -6,6 +6,7 @@
 #define OG_OPEN_H
 
 extern void og_open_load(bool all);
+extern bool og_open_any(void);
 extern bool og_open_has_kind(const char *kind);
 extern bool og_open_has(int watch, const char *kind,
 						const unsigned char *hash);

@@ -160,19 +160,15 @@ static OgTracked *
 enter(int watch, const uint8 *hash, const char *key)
 {
 	OgTrackedKey id = {watch};
+	bool		full = hash_get_num_entries(orders) >= og_max_tracked;
 	bool		found;
 	OgTracked  *tracked;
 
 	memcpy(id.hash, hash, sizeof(id.hash));
-	tracked = hash_search(orders, &id, HASH_FIND, NULL);
-	if (tracked)
+	tracked = hash_search(orders, &id, full ? HASH_FIND : HASH_ENTER, &found);
+	overflowed |= tracked == NULL;
+	if (tracked == NULL || found)
 		return tracked;
-	if (hash_get_num_entries(orders) >= og_max_tracked)
-	{
-		overflowed = true;
-		return NULL;
-	}
-	tracked = hash_search(orders, &id, HASH_ENTER, &found);
 	memset((char *) tracked + sizeof(OgTrackedKey), 0,
 		   sizeof(OgTracked) - sizeof(OgTrackedKey));
 	tracked->due = DT_NOEND;

@@ -148,9 +148,18 @@ sim_memory_reset(void)
 }
 
 char *
+pnstrdup(const char *in, Size length)
+{
+	char	   *out = palloc(length + 1);
+
+	out[length] = '\0';
+	return memcpy(out, in, length);
+}
+
+char *
 pstrdup(const char *in)
 {
-	return strcpy(palloc(strlen(in) + 1), in);
+	return pnstrdup(in, strlen(in));
 }
 
 /* ------------------------------------------------------------------------
@@ -447,44 +456,16 @@ sim_boot(void)
  * ------------------------------------------------------------------------
  */
 
-HeapTuple
-SearchSysCache1(int cache, Datum key)
+int
+pg_lltoa(int64 value, char *out)
 {
-	HeapTuple	tuple = palloc0(HEAPTUPLESIZE);
-	HeapTupleHeader header = palloc0(MAXALIGN(SizeofHeapTupleHeader) +
-									 sizeof(FormData_pg_type));
-	Form_pg_type type;
-
-	header->t_hoff = MAXALIGN(SizeofHeapTupleHeader);
-	tuple->t_data = header;
-	type = (Form_pg_type) GETSTRUCT(tuple);
-	type->oid = DatumGetObjectId(key);
-	type->typtype = TYPTYPE_BASE;
-	type->typbyval = type->oid == INT8OID;
-	type->typlen = type->typbyval ? 8 : -1;
-	type->typoutput = type->typbyval ? F_INT8OUT : F_TEXTOUT;
-	return tuple;
+	return sprintf(out, INT64_FORMAT, value);
 }
 
-void
-ReleaseSysCache(HeapTuple tuple)
+int
+pg_ltoa(int32 value, char *out)
 {
-}
-
-char *
-OidOutputFunctionCall(Oid function, Datum value)
-{
-	struct varlena *text = (struct varlena *) DatumGetPointer(value);
-	char	   *out = palloc(OG_MAX_VALUE + 32);
-
-	if (function == F_INT8OUT)
-		snprintf(out, 32, INT64_FORMAT, DatumGetInt64(value));
-	else
-	{
-		memcpy(out, VARDATA(text), VARSIZE(text) - VARHDRSZ);
-		out[VARSIZE(text) - VARHDRSZ] = '\0';
-	}
-	return out;
+	return pg_lltoa(value, out);
 }
 
 char *
@@ -496,6 +477,23 @@ og_keytext_join(char **fields, int n)
 }
 
 /* Not reached with these types. */
+HeapTuple
+SearchSysCache1(int cache, Datum key)
+{
+	return NULL;
+}
+
+void
+ReleaseSysCache(HeapTuple tuple)
+{
+}
+
+char *
+OidOutputFunctionCall(Oid function, Datum value)
+{
+	return NULL;
+}
+
 Datum
 cash_numeric(PG_FUNCTION_ARGS)
 {

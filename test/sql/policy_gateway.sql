@@ -5,7 +5,10 @@ CREATE TABLE pg_orders (id int PRIMARY KEY, status text);
 SELECT order_guard.watch('pg_orders', 'status', '{"PAYING": "1 us"}',
 	'{PAID}', options => '{"verdicts": {"succeeded": "PAID"}}') AS id \gset
 SELECT count(*) FROM order_guard.scan();
-INSERT INTO pg_orders VALUES (1, 'PAYING'), (2, 'PAYING'), (3, 'PAYING');
+-- one after the other, so that they are due in this order
+INSERT INTO pg_orders VALUES (1, 'PAYING');
+INSERT INTO pg_orders VALUES (2, 'PAYING');
+INSERT INTO pg_orders VALUES (3, 'PAYING');
 SELECT count(*) FROM order_guard.scan();
 SELECT key, status FROM order_guard.claim(1, '1 h', NULL, 'pg_orders');
 UPDATE order_guard.incident SET verdict = 'failed'

@@ -5,8 +5,11 @@ CREATE TABLE pr_orders (id int PRIMARY KEY, status text);
 SELECT order_guard.watch('pr_orders', 'status', '{"PAYING": "1 us",
 	"SENT": "1 us"}', '{PAID}') AS id \gset
 SELECT count(*) FROM order_guard.scan();
-INSERT INTO pr_orders VALUES (1, 'PAYING'), (2, 'PAYING'), (3, 'PAYING'),
-	(4, 'PAYING'), (5, 'SENT');
+-- one after the other, so that they are due in this order
+INSERT INTO pr_orders VALUES (1, 'PAYING');
+INSERT INTO pr_orders VALUES (2, 'PAYING');
+INSERT INTO pr_orders VALUES (3, 'PAYING');
+INSERT INTO pr_orders VALUES (4, 'PAYING'), (5, 'SENT');
 SELECT count(*) FROM order_guard.scan();
 CREATE VIEW pr_incidents AS
 SELECT key, status, severity, state, resolution FROM order_guard.incidents

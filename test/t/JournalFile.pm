@@ -14,11 +14,11 @@ my @table = map {
 	$c;
 } 0 .. 255;
 
-# CRC-32C
+# CRC-32C; $crc is what it goes on from.
 sub crc
 {
-	my ($bytes) = @_;
-	my $crc = 0xFFFFFFFF;
+	my ($bytes, $crc) = @_;
+	$crc //= 0xFFFFFFFF;
 	$crc = ($crc >> 8) ^ $table[ ($crc ^ $_) & 0xFF ]
 	  for unpack 'C*', $bytes;
 	return $crc ^ 0xFFFFFFFF;
@@ -101,6 +101,7 @@ sub put
 	my ($self, $number, $segment, $lease, $session) = @_;
 	my $bytes = $segment->{bytes};
 	my $key = pack 'Q<', $lease;
+	my $begun = crc($key) ^ 0xFFFFFFFF;
 
 	for my $at (records($segment))
 	{
@@ -108,7 +109,7 @@ sub put
 		substr($bytes, $at + 16, 8) = pack 'Q<', $session
 		  if $type == SESSION && defined $session;
 		substr($bytes, $at, 4) =
-		  pack 'V', crc($key . pack('V', $at) . substr($bytes, $at + 4, $length - 4));
+		  pack 'V', crc(substr($bytes, $at + 4, $length - 4), $begun ^ $at);
 	}
 	substr($bytes, 0, 24) = pack 'Q<VVVV', $lease,
 	  @$segment{qw(database magic tail)},
