@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/guc.h"
 #include "utils/uuid.h"
 
 #include "open.h"
@@ -60,18 +61,33 @@ take_order(const OgWatch *watch, int row)
 }
 
 /*
+ * Attempts do not stay prepared for long, so most entries of their index are
+ * dead.  An index scan marks those, a bitmap scan meets them again each time.
+ */
+static void
+run_settle_plan(void)
+{
+	Oid			types[] = {FLOAT8OID};
+	Datum		values[] = {Float8GetDatum(og_vanish_grace / 1000.0)};
+	int			nest = NewGUCNestLevel();
+
+	set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
+	og_query_run(&settle_plan, 1, types, values, NULL);
+	AtEOXact_GUC(true, nest);
+}
+
+/*
  * og_prepared_settle
  *		What is no longer prepared has committed or failed.  SPI is connected.
  */
 void
 og_prepared_settle(void)
 {
-	Oid			types[] = {FLOAT8OID};
-	Datum		values[] = {Float8GetDatum(og_vanish_grace / 1000.0)};
 	SPITupleTable *result;
 	uint64		n;
 
-	og_query_run(&settle_plan, 1, types, values, NULL);
+	run_settle_plan();
 	result = SPI_tuptable;
 	n = SPI_processed;
 	for (uint64 row = 0; row < n; row++)

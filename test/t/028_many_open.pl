@@ -1,6 +1,6 @@
-# Orders that vanish when tens of thousands have done so before: the worker
-# finds what is new by indexes, with plans that it began with when its tables
-# were empty.
+# Orders that vanish when tens of thousands have done so before, or were
+# prepared and finished: the worker finds what is new by indexes, with plans
+# that it began with when its tables were empty.
 use strict;
 use warnings;
 use OrderGuard;
@@ -61,4 +61,24 @@ cmp_ok(sql(q{SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables
 cmp_ok(sql(q{SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables
 	WHERE relid = 'order_guard.incident'::regclass}), '<', $ticks * $rows,
 	'and not the table of incidents in each');
+
+# Nothing is vacuumed here, nor is it while somebody's report takes hours.
+sql(qq{BEGIN;
+	INSERT INTO order_guard.attempt (watch, relation, key, hash, operation,
+		outcome, gid, session, xact, ended_at)
+	SELECT watch, relation, n, gen_random_uuid(), operation, 'prepared', n, 0,
+		0, ended_at
+	FROM (SELECT * FROM order_guard.attempt LIMIT 1) a,
+		generate_series(1, $rows) n;
+	DELETE FROM order_guard.attempt WHERE outcome = 'prepared';
+	COMMIT});
+scan($node);
+sql('SELECT pg_stat_reset()');
+scan($node) foreach 1 .. $ticks;
+ok($node->poll_query_until('postgres', qq{SELECT seq_scan >= $ticks
+	FROM pg_stat_user_tables WHERE relid = 'order_guard.policy'::regclass}),
+	'ticks are counted again');
+cmp_ok(sql(q{SELECT idx_tup_read FROM pg_stat_user_indexes
+	WHERE indexrelname = 'attempt_prepared'}), '<', $rows,
+	'transactions that were prepared are not met again');
 done_testing();
