@@ -90,7 +90,7 @@ typedef struct OgSlot
  * Segments that are drained at a time, at the least: little enough to stay in
  * a processor's cache, and to be done before anybody else misses the core.
  */
-#define OG_DRAIN_SEGMENTS 16
+#define OG_DRAIN_SEGMENTS 32
 
 typedef struct OgSlots
 {
