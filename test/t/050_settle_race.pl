@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes 'time';
 
 my $races = $ENV{OG_SETTLE_RACES} // 20_000;
-my $settlers = 3;
+my $settlers = 6;
 my $node = guarded_node('race', q{
 fsync = off
 max_prepared_transactions = 20
