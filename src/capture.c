@@ -54,6 +54,7 @@ static struct
 	const TupleTableSlot *slot; /* NULL: none */
 	const OgChanged *changed;
 	uint32		as_of;
+	uint32		watch;
 	uint32		statement;
 	bool		in_draft;		/* as it was written */
 }			latest;
@@ -121,15 +122,15 @@ add_value(OgValueRole role, const OgColumn *column, Datum value, bool isnull)
 	}
 }
 
-/* Identity of relation, key and values, to find a candidate again. */
+/* Identity of watch, relation, key and values, to find a candidate again. */
 static uint64
 content_of_draft(void)
 {
 	pg_crc32c	crc;
 
 	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, draft.record.bytes + offsetof(OgRowRecord, relation),
-				sizeof(Oid));
+	COMP_CRC32C(crc, draft.record.bytes + offsetof(OgRowRecord, watch),
+				sizeof(uint32) + sizeof(Oid));
 	COMP_CRC32C(crc, draft.record.bytes + sizeof(OgRowRecord),
 				draft.length - sizeof(OgRowRecord));
 	FIN_CRC32C(crc);
@@ -253,15 +254,19 @@ og_capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 	latest.slot = new;
 	latest.changed = entry->changed;
 	latest.as_of = entry->as_of;
+	latest.watch = entry->watch;
 	latest.statement = og_attempt_statement();
 }
 
-/* Is this row the candidate that was noted last, and the same still? */
+/*
+ * Is this row the candidate that was noted last, and the same still?  What is
+ * deferred to the commit comes after the statement, with slots of its own.
+ */
 static bool
 is_latest(const OgCaptured *entry, const TupleTableSlot *new)
 {
-	return latest.slot == new && latest.changed == entry->changed &&
-		latest.as_of == entry->as_of &&
+	return latest.slot == new && og_attempt_running != NULL && latest.changed == entry->changed &&
+		latest.as_of == entry->as_of && latest.watch == entry->watch &&
 		latest.statement == og_attempt_statement();
 }
 

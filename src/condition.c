@@ -52,7 +52,9 @@ typedef struct Condition
 	uint32		as_of;			/* when the trigger's was compared with it */
 	bool		compared;
 	const OgCaptured *captured;
-	ExprState	state;
+	/* Two, as a trigger may be replaced while a statement goes on. */
+	ExprState	before;
+	ExprState	after;
 } Condition;
 
 /* What was prepared the last time that a relation was written to. */
@@ -110,17 +112,12 @@ og_condition_itemising(PG_FUNCTION_ARGS)
 				   itemise(PG_GETARG_INT32(0)));
 }
 
-static inline Condition *
-condition_of(ExprState *state)
-{
-	return (Condition *) ((char *) state - offsetof(Condition, state));
-}
-
 /* What takes its place: condition and trigger in one. */
 static Datum
 evaluate(ExprState *state, ExprContext *context, bool *isnull)
 {
-	Condition  *condition = condition_of(state);
+	Condition  *condition = (Condition *) ((char *) state -
+										   offsetof(Condition, after));
 
 	if (og_attempt_active() && og_attempt_queue())
 		og_capture_row(condition->captured, context->ecxt_innertuple,
@@ -141,9 +138,11 @@ evaluate(ExprState *state, ExprContext *context, bool *isnull)
 static Datum
 evaluate_before(ExprState *state, ExprContext *context, bool *isnull)
 {
+	Condition  *condition = (Condition *) ((char *) state -
+										   offsetof(Condition, before));
+
 	if (og_attempt_active())
-		og_capture_candidate(condition_of(state)->captured,
-							 context->ecxt_outertuple);
+		og_capture_candidate(condition->captured, context->ecxt_outertuple);
 	*isnull = false;
 	return BoolGetDatum(false);
 }
@@ -179,8 +178,10 @@ find_condition(Oid trigger)
 	{
 		memset((char *) condition + sizeof(Oid), 0,
 			   sizeof(Condition) - sizeof(Oid));
-		condition->state.type = T_ExprState;
-		condition->state.flags = EEO_FLAG_IS_QUAL;
+		condition->before.type = condition->after.type = T_ExprState;
+		condition->before.flags = condition->after.flags = EEO_FLAG_IS_QUAL;
+		condition->before.evalfunc = evaluate_before;
+		condition->after.evalfunc = evaluate;
 	}
 	return condition;
 }
@@ -238,7 +239,8 @@ is_before_insert(const Trigger *trigger)
 static bool
 is_after_row(const Trigger *trigger)
 {
-	return TRIGGER_FOR_AFTER(trigger->tgtype) && trigger->tgqual != NULL;
+	return TRIGGER_FOR_ROW(trigger->tgtype) &&
+		TRIGGER_FOR_AFTER(trigger->tgtype) && trigger->tgqual != NULL;
 }
 
 /* What is evaluated as the condition of a trigger; NULL: what it says. */
@@ -252,9 +254,11 @@ understand(Relation relation, const Trigger *trigger)
 		(!before && !is_after_row(trigger)))
 		return NULL;
 	condition = find_condition(trigger->tgoid);
+	if (condition->relation != RelationGetRelid(relation))
+		condition->compared = false;
 	condition->relation = RelationGetRelid(relation);
+	condition->root = InvalidOid;	/* it may have been detached */
 	condition->captured = og_captured_find(relation, trigger);
-	condition->state.evalfunc = before ? evaluate_before : evaluate;
 	return before || fits(condition, trigger) ? condition : NULL;
 }
 
@@ -265,7 +269,8 @@ replace(ResultRelInfo *info, int index, Condition *condition)
 
 	if (info->ri_TrigWhenExprs[index] != NULL)
 		return;
-	info->ri_TrigWhenExprs[index] = &condition->state;
+	info->ri_TrigWhenExprs[index] = TRIGGER_FOR_BEFORE(trigger->tgtype) ?
+		&condition->before : &condition->after;
 	if (trigger->tgqual == NULL)
 		trigger->tgqual = "";	/* there is a condition */
 }

@@ -111,6 +111,8 @@ og_keyhash_add(OgKeyHash *hash, Datum value, bool isnull, Oid type,
 	else if (type == NAMEOID)
 		og_keyhash_bytes(hash, NameStr(*DatumGetName(value)),
 						 strlen(NameStr(*DatumGetName(value))));
+	else if (typbyval && typlen == sizeof(int32))
+		add_int64(hash, DatumGetInt32(value));	/* an oid, read or typed */
 	else if (typbyval)
 		add_int64(hash, (int64) value);
 	else

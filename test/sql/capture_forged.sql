@@ -33,6 +33,31 @@ CREATE OR REPLACE TRIGGER "00_order_guard_forged" BEFORE INSERT OR UPDATE
 	order_guard.capture();
 UPDATE forged.orders SET t = 'c';
 SELECT * FROM forged.orders;
+-- a condition where there is no row
+CREATE TABLE forged.rows (id integer PRIMARY KEY, status text);
+CREATE TRIGGER "00_order_guard_a" AFTER INSERT ON forged.rows
+	FOR EACH STATEMENT WHEN (order_guard._itemising(7))
+	EXECUTE FUNCTION order_guard.capture('7 k1 id, s2 status');
+INSERT INTO forged.rows VALUES (1, 'x');
+INSERT INTO forged.rows VALUES (2, 'x');
+-- a trigger that becomes another one while a statement goes on
+CREATE TRIGGER "00_order_guard_b" AFTER INSERT OR DELETE ON forged.rows
+	FOR EACH ROW WHEN (order_guard._itemising(7))
+	EXECUTE FUNCTION order_guard.capture('7 k1 id, s2 status');
+INSERT INTO forged.rows VALUES (3, 'x');
+INSERT INTO forged.rows VALUES (4, 'x');
+CREATE FUNCTION forged.swap(i integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE 'CREATE OR REPLACE TRIGGER "00_order_guard_b" BEFORE INSERT'
+		' ON forged.rows FOR EACH ROW'
+		' EXECUTE FUNCTION order_guard.capture(''7 k1 id, s2 status'')';
+	EXECUTE 'INSERT INTO forged.rows VALUES ($1, ''y'')' USING i + 1000;
+	RETURN true;
+END
+$$;
+DELETE FROM forged.rows WHERE id = 2 AND forged.swap(id);
+SELECT * FROM forged.rows ORDER BY id;
 SELECT count(*) FROM generate_series(1, 2000) i
 WHERE order_guard._itemising(0) OR order_guard._itemising(-1);
 RESET ROLE;
@@ -90,6 +115,11 @@ CREATE TRIGGER "000" BEFORE INSERT ON victims FOR EACH ROW
 INSERT INTO victims VALUES (1, 'PAYING');
 INSERT INTO victims VALUES (2, 'PAYING');
 INSERT INTO victims VALUES (3, 'PAYING');
+-- nor is its candidate the watch's
+CREATE OR REPLACE TRIGGER "000" BEFORE INSERT ON victims FOR EACH ROW
+	EXECUTE FUNCTION order_guard.capture('77 k1 id, s2 status');
+INSERT INTO victims VALUES (4, 'PAYING');
+INSERT INTO victims VALUES (5, 'PAYING');
 RESET ROLE;
 SELECT count(*) FROM order_guard.scan();
 SELECT key, status FROM order_guard.tracked WHERE watch = :id ORDER BY key;

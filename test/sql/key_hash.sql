@@ -22,6 +22,7 @@ $$;
 SELECT same_hash('id smallint PRIMARY KEY', '-7');
 SELECT same_hash('id int PRIMARY KEY', '7');
 SELECT same_hash('id bigint PRIMARY KEY', '-9000000000');
+SELECT same_hash('id oid PRIMARY KEY', '3000000000');
 SELECT same_hash('id numeric PRIMARY KEY', '1.500');
 SELECT same_hash('id text PRIMARY KEY', $$'a "b"'$$);
 SELECT same_hash('id char(8) PRIMARY KEY', $$'ab'$$);

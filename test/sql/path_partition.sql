@@ -66,3 +66,24 @@ SELECT count(*) FROM order_guard.scan();
 SELECT key, kind FROM pp_incidents WHERE state = 'open' ORDER BY key, kind;
 SELECT order_guard.unwatch('pp_orders');
 DROP TABLE pp_orders CASCADE;
+
+-- rows that are only counted, of a table that was a partition
+CREATE TABLE pp_all (id int PRIMARY KEY, status text) PARTITION BY RANGE (id);
+CREATE TABLE pp_part PARTITION OF pp_all FOR VALUES FROM (0) TO (9999)
+	PARTITION BY RANGE (id);
+CREATE TABLE pp_leaf PARTITION OF pp_part FOR VALUES FROM (0) TO (9999);
+SELECT order_guard.watch('pp_part', 'status', '{"PAYING": "1 h"}') AS id
+\gset
+SELECT count(*) FROM order_guard.scan();
+INSERT INTO pp_leaf VALUES (1, 'PAYING');
+INSERT INTO pp_leaf SELECT i, 'PAYING' FROM generate_series(1001, 3000) i;
+SELECT count(*) FROM order_guard.scan();
+SELECT count(*) FROM order_guard.scan();
+SELECT count(*) FROM order_guard.tracked WHERE watch = :id;
+ALTER TABLE pp_all DETACH PARTITION pp_part;
+INSERT INTO pp_leaf SELECT i, 'PAYING' FROM generate_series(4001, 6000) i;
+SELECT count(*) FROM order_guard.scan();
+SELECT count(*) FROM order_guard.scan();
+SELECT count(*) FROM order_guard.tracked WHERE watch = :id;
+SELECT order_guard.unwatch('pp_part');
+DROP TABLE pp_all, pp_part;
