@@ -297,6 +297,8 @@ take_segment(int number)
 	OgSegmentSlot *slot = &shared->slot[number];
 	OgSegmentHeader *header = og_journal_segment(number);
 
+	/* A first look has some pages mapped at once, a first store only one. */
+	(void) *(volatile uint64 *) &header->lease;
 	if (slot->state == OG_SEGMENT_PARTIAL)
 	{
 		shared->partial--;
