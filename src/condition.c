@@ -49,8 +49,6 @@ typedef struct Condition
 	Oid			root;			/* its topmost table, when it was needed */
 	uint32		watch;
 	char	   *text;			/* pg_trigger.tgqual that names this watch */
-	uint32		as_of;			/* when the trigger's was compared with it */
-	bool		compared;
 	const OgCaptured *captured;
 	/* Two, as a trigger may be replaced while a statement goes on. */
 	ExprState	before;
@@ -166,14 +164,10 @@ og_condition_init(void)
 static Condition *
 find_condition(Oid trigger)
 {
-	static Condition *recent[16];	/* entries stay where they are */
-	Condition **last = &recent[trigger % lengthof(recent)];
 	bool		found;
-	Condition  *condition;
+	Condition  *condition = hash_search(conditions, &trigger, HASH_ENTER,
+										&found);
 
-	if (*last && (*last)->trigger == trigger)
-		return *last;
-	*last = condition = hash_search(conditions, &trigger, HASH_ENTER, &found);
 	if (!found)
 	{
 		memset((char *) condition + sizeof(Oid), 0,
@@ -205,17 +199,11 @@ says_itemising(char *text, uint32 watch)
 static bool
 fits(Condition *condition, const Trigger *trigger)
 {
-	uint32		as_of = condition->captured->as_of;
+	uint32		watch = og_columns_watch(trigger);
 	char	   *text;
-	uint32		watch;
 
-	if (condition->compared && condition->as_of == as_of)
-		return true;
-	watch = og_columns_watch(trigger);
-	condition->compared = condition->text && condition->watch == watch &&
-		strcmp(condition->text, trigger->tgqual) == 0;
-	condition->as_of = as_of;
-	if (condition->compared)
+	if (condition->text && condition->watch == watch &&
+		strcmp(condition->text, trigger->tgqual) == 0)
 		return true;
 	if (!says_itemising(trigger->tgqual, watch))
 		return false;
@@ -224,7 +212,7 @@ fits(Condition *condition, const Trigger *trigger)
 		pfree(condition->text);
 	condition->text = text;
 	condition->watch = watch;
-	return condition->compared = true;
+	return true;
 }
 
 /* Does it run before each row that is inserted, and only then? */
@@ -243,7 +231,7 @@ is_after_row(const Trigger *trigger)
 		TRIGGER_FOR_AFTER(trigger->tgtype) && trigger->tgqual != NULL;
 }
 
-/* What is evaluated as the condition of a trigger; NULL: what it says. */
+/* What takes the place of a trigger's condition; NULL: nothing does. */
 static Condition *
 understand(Relation relation, const Trigger *trigger)
 {
@@ -254,8 +242,6 @@ understand(Relation relation, const Trigger *trigger)
 		(!before && !is_after_row(trigger)))
 		return NULL;
 	condition = find_condition(trigger->tgoid);
-	if (condition->relation != RelationGetRelid(relation))
-		condition->compared = false;
 	condition->relation = RelationGetRelid(relation);
 	condition->root = InvalidOid;	/* it may have been detached */
 	condition->captured = og_captured_find(relation, trigger);
