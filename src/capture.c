@@ -265,7 +265,8 @@ og_capture_candidate(const OgCaptured *entry, TupleTableSlot *new)
 static bool
 is_latest(const OgCaptured *entry, const TupleTableSlot *new)
 {
-	return latest.slot == new && og_attempt_running != NULL && latest.changed == entry->changed &&
+	return latest.slot == new && og_attempt_running != NULL &&
+		latest.changed == entry->changed &&
 		latest.as_of == entry->as_of && latest.watch == entry->watch &&
 		latest.statement == og_attempt_statement();
 }

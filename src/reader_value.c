@@ -124,7 +124,6 @@ value_text(OgValue *value, bool in_row)
 	bool		byval;
 	int16		length;
 	char		kind;
-
 	char	   *text;
 
 	if (value->flags & (OG_VALUE_NULL | OG_VALUE_OMITTED))
