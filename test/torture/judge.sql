@@ -58,7 +58,8 @@ WHERE s.final AND s.outcome IN ('committed', 'settled', 'rolled_back')
 -- journal that was made at that time, if it is told; an INSERT that was never executed, as
 -- far as its client knows; a prepared transaction that others finished.
 CREATE VIEW unexplained AS
-SELECT token, unknown_because, inserted, sqlstate FROM answer
+SELECT token, to_timestamp(at) AS at, to_timestamp(last) AS last,
+	unknown_because, inserted, sqlstate FROM answer
 WHERE outcome = 'unknown'
 	AND (placed OR NOT in_loss OR unknown_because = 'no_trace')
 	AND NOT (unknown_because = 'prepared_finished' AND prepared)
@@ -87,7 +88,12 @@ GROUP BY watch, token, key, session, xact HAVING count(*) > 1;
 \o /dev/stderr
 \t off
 SELECT * FROM contradicted LIMIT 20;
-SELECT * FROM unexplained LIMIT 20;
+SELECT * FROM unexplained ORDER BY at LIMIT 20;
+SELECT l.since, l.until, l.because, l.reason, count(*) AS unexplained,
+	min(u.at) AS first, max(u.last) AS last
+FROM unexplained u
+LEFT JOIN order_guard.loss l ON u.at <= l.until AND u.last >= l.since
+GROUP BY 1, 2, 3, 4 ORDER BY 6;
 SELECT * FROM false_incident LIMIT 20;
 SELECT * FROM doubled LIMIT 20;
 SELECT outcome, unknown_because, placed, inserted, in_loss, count(*)
