@@ -364,9 +364,11 @@ extern bool og_journal_unswept(uint32 database, uint32 *dropped);
 extern void og_journal_note_swept(uint32 database, uint32 dropped);
 extern uint32 og_journal_deaths(uint32 database);
 extern void og_journal_set_deaths(uint32 database, uint32 deaths);
+extern void og_journal_reset_deaths(uint32 database, uint32 deaths);
 
-/* fence of the server incarnation that followed a given one */
+/* fence of the server incarnation that followed a given one, or a later one */
 extern void og_journal_store_fence(void);
-extern bool og_journal_fence_after(uint32 incarnation, uint64 *next_xid);
+extern bool og_journal_fence_after(uint32 incarnation, uint64 *next_xid,
+								   bool *is_next);
 
 #endif							/* OG_JOURNAL_H */

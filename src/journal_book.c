@@ -82,22 +82,32 @@ og_journal_store_fence(void)
 
 /*
  * og_journal_fence_after
- *		The fence of the server incarnation that came right after a given one;
- *		false if it is not known.
+ *		The first fence that is known after an incarnation of the server; false
+ *		if there is none.  If it is not that of the next incarnation, it lies
+ *		above that one, perhaps.
  */
 bool
-og_journal_fence_after(uint32 incarnation, uint64 *next_xid)
+og_journal_fence_after(uint32 incarnation, uint64 *next_xid, bool *is_next)
 {
 	OgFileHeader header;
-	int			entry = (incarnation + 1) % OG_FENCES;
+	uint32		current = og_journal_ready() ? og_journal_incarnation() : 0;
+	uint32		first = Max(incarnation + 1,
+							current < OG_FENCES ? 0 : current - OG_FENCES + 1);
 
-	if (!og_journal_ready() ||
-		!og_journal_file_read_header(og_journal_file.fd, &header) ||
-		header.fence[entry].incarnation != incarnation + 1 ||
-		!header.fence[entry].valid)
+	if (first > current ||
+		!og_journal_file_read_header(og_journal_file.fd, &header))
 		return false;
-	*next_xid = header.fence[entry].next_xid;
-	return true;
+	for (uint32 i = first; i <= current; i++)
+	{
+		int			entry = i % OG_FENCES;
+
+		if (header.fence[entry].incarnation != i || !header.fence[entry].valid)
+			continue;
+		*next_xid = header.fence[entry].next_xid;
+		*is_next = i == incarnation + 1;
+		return true;
+	}
+	return false;
 }
 
 /* ------------------------------------------------------------------------
@@ -223,6 +233,13 @@ og_journal_deaths(uint32 database)
 		entry->deaths : 0;
 }
 
+static void
+write_deaths(OgBookEntry *entry, uint32 deaths)
+{
+	entry->deaths = Min(deaths, PG_UINT16_MAX);
+	entry->check = ~entry->deaths;
+}
+
 void
 og_journal_set_deaths(uint32 database, uint32 deaths)
 {
@@ -233,9 +250,19 @@ og_journal_set_deaths(uint32 database, uint32 deaths)
 	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
 	entry = og_journal_book_claim(database);
 	if (entry != NULL)
-	{
-		entry->deaths = Min(deaths, PG_UINT16_MAX);
-		entry->check = ~entry->deaths;
-	}
+		write_deaths(entry, deaths);
 	LWLockRelease(og_journal_shared->lock);
+}
+
+/*
+ * og_journal_reset_deaths
+ *		The same in a signal handler, where a number has been set before.
+ */
+void
+og_journal_reset_deaths(uint32 database, uint32 deaths)
+{
+	OgBookEntry *entry = og_journal_ready() ? find_entry(database) : NULL;
+
+	if (entry != NULL)
+		write_deaths(entry, deaths);
 }

@@ -516,6 +516,9 @@ og_launcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
+	/* At once: the server may be stopped again before anything else. */
+	if (og_journal_ready())
+		og_journal_store_fence();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
 	memset(&self, 0, sizeof(self));
@@ -525,8 +528,6 @@ og_launcher_main(Datum arg)
 										"order_guard databases",
 										ALLOCSET_SMALL_SIZES);
 	attach();
-	if (og_journal_ready())
-		og_journal_store_fence();
 	pgstat_report_appname("order_guard launcher");
 	pgstat_report_activity(STATE_IDLE, NULL);
 

@@ -13,8 +13,11 @@ typedef struct OgTickResult
 	uint64		tracked;		/* orders in the tracker now */
 } OgTickResult;
 
-/* Part of the journal is gone: the next start asks for a sweep. */
-extern void og_tick_journal_lost(void);
+/*
+ * So many workers have died of something, perhaps of the journal: the next
+ * start sets it aside.
+ */
+extern void og_tick_suspect_journal(uint32 deaths);
 
 /* Once, when a worker has connected; outside a transaction. */
 extern void og_tick_start(void);

@@ -67,6 +67,24 @@ ask_log(uint64 value)
 }
 
 /*
+ * Of an earlier life of the server.  Without the fence of the next one, what
+ * the transaction log calls committed may be another transaction with the same
+ * id; what it does not has failed either way.
+ */
+static OgOutcome
+judge_old(uint32 incarnation, uint64 xid)
+{
+	uint64		fence = PG_UINT64_MAX;
+	bool		certain = false;
+	OgOutcome	outcome;
+
+	if (og_journal_fence_after(incarnation, &fence, &certain) && xid >= fence)
+		return OG_LOST;
+	outcome = ask_log(xid);
+	return certain || outcome == OG_LOST ? outcome : OG_UNKNOWN;
+}
+
+/*
  * og_verdict
  *		OG_OPEN if it may still end by itself.  What a commit of an earlier
  *		life of the server says for itself does not count: it may not have
@@ -76,7 +94,6 @@ OgOutcome
 og_verdict(const OgXact *xact)
 {
 	uint64		xid = find_xid(xact);
-	uint64		fence;
 	uint32		incarnation = xact->session->incarnation;
 
 	if (xact->consumed != NULL)
@@ -94,7 +111,5 @@ og_verdict(const OgXact *xact)
 		return xact->end->outcome;
 	if (xid == 0)
 		return OG_LOST;
-	if (!og_journal_fence_after(incarnation, &fence))
-		return OG_UNKNOWN;
-	return xid < fence ? ask_log(xid) : OG_LOST;
+	return judge_old(incarnation, xid);
 }

@@ -454,6 +454,17 @@ pause_for(long ms)
 }
 
 /*
+ * The server has to stop at once, perhaps because another process crashed:
+ * this worker does not die of what it has read.
+ */
+static void
+quit(SIGNAL_ARGS)
+{
+	og_journal_reset_deaths(slot->database, deaths);
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
+/*
  * A worker that takes the server down with it would do so again and again, as
  * each one finds what the last one found.  After some that did not live
  * through a tick the journal of the database is set aside, and if that does
@@ -476,20 +487,10 @@ survey_deaths(Oid database)
 						   "tick.", deaths)));
 		pause_for(pause);
 	}
+	pqsignal(SIGQUIT, quit);
 	og_journal_set_deaths(database, deaths + 1);
-	if (deaths == MAX_DEATHS)
-	{
-		int			segments = og_journal_set_aside(database);
-
-		ereport(WARNING,
-				(errmsg("order_guard set aside %d segments of the journal of "
-						"database %u", segments, database),
-				 errdetail("%u workers in a row have died in their first "
-						   "tick.", deaths),
-				 errhint("What they held is in a file beside the journal. "
-						 "The guarded tables are swept.")));
-		og_tick_journal_lost();
-	}
+	if (deaths >= MAX_DEATHS)
+		og_tick_suspect_journal(deaths);
 }
 
 /* A tick is over. */

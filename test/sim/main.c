@@ -242,14 +242,16 @@ static void
 start_launcher(void)
 {
 	uint64		fence = 0;
+	bool		is_next = false;
 
 	sim_touch_opts();
 	opts_known = sim_chance(95);
 	if (!opts_known)
 		return;
 	og_journal_store_fence();
-	if (!og_journal_fence_after(og_journal_incarnation() - 1, &fence) ||
-		fence != sim_next_xid)
+	if (!og_journal_fence_after(og_journal_incarnation() - 1, &fence,
+								&is_next) ||
+		!is_next || fence != sim_next_xid)
 		sim_fail("the fence is not known");
 }
 

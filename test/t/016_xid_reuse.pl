@@ -83,5 +83,16 @@ is( $node->safe_psql('postgres', q{SELECT evidence->>'gap'
 	'the server ran without order_guard', 'the gap is told');
 ok( scan_until($node, q{SELECT state = 'cleared' FROM order_guard.incident
 		WHERE kind = 'coverage'}), 'and closed by a sweep');
+
+# Stopped before the launcher could note where recovery ended: what the log
+# does not call committed has failed, whoever had the id.
+$xid = lose(3, sub { $node->stop('immediate') });
+$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+$node->start;
+$node->stop('fast');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+$node->start;
+scan($node);
+is(outcome_of(3), 'rolled_back|crash', 'lost, and known to be');
 $node->stop('fast');
 done_testing();
