@@ -248,11 +248,10 @@ part_wanted()
 	[ -z "$TESTS$PROVE_TESTS" ] || [[ " $TESTS " == *" $1 "* ]]
 }
 
-# The journal alone, without a server.
-run_simulator()
+# The journal alone, without a server; beside the tests that have one.
+start_simulator()
 {
-	local name rc log=$OG_TMP/sim.log
-
+	simulator=
 	part_wanted sim || return 0
 	if [ -n "$(og_missing_packages valgrind)" ]; then
 		og_can_be_root || og_fail "run as root: apt-get install valgrind"
@@ -262,12 +261,31 @@ run_simulator()
 	SIM_FILES=$OG_TMP/sim/files
 	[ -z "${OG_SHM_IS_PRIVATE:-}" ] || SIM_FILES=/dev/shm/sim
 	export SIM_FILES
+	run_simulator >"$OG_TMP/sim.out" 2>&1 &
+	simulator=$!
+}
+
+run_simulator()
+{
+	local name rc log=$OG_TMP/sim.log
+	trap 'kill "$OG_CHILD"; wait "$OG_CHILD"; exit 143' TERM
+
 	for name in $("$SRC/test/sim/run"); do
 		rc=0
 		og_limited "$TIMEOUT" "$SRC/test/sim/run" "$OG_TMP/sim" "$name" \
 			>"$log" 2>&1 || rc=$?
 		report "$rc" "$log" "sim $name: $(tail -n 1 "$log")"
 	done
+}
+
+# Its lines are shown and counted now.
+end_simulator()
+{
+	[ -n "$simulator" ] || return 0
+	wait "$simulator" || echo "FAILED  sim ended with $?" >>"$OG_TMP/sim.out"
+	cat "$OG_TMP/sim.out"
+	passed=$((passed + $(grep -c '^ok ' "$OG_TMP/sim.out" || true)))
+	failed=$((failed + $(grep -c '^FAILED ' "$OG_TMP/sim.out" || true)))
 }
 
 # On a server of its own.
@@ -304,8 +322,9 @@ og_private_tree "$OG_TMP/pg"
 if build; then
 	check_exports
 	check_version
-	run_simulator
+	start_simulator
 	run_server_suites
+	end_simulator
 	run_torture
 	run_tap "$tap"
 	run_fault_tests
