@@ -114,33 +114,12 @@ peers_build()
 	}
 }
 
-free_port()
-{
-	/usr/bin/python3 -c 'import socket
-s = socket.socket()
-s.bind(("127.0.0.1", 0))
-print(s.getsockname()[1])'
-}
-
-# By TCP, which Java needs, with a password: the machine may have other users.
-write_hba()
-{
-	printf '%s\n' "local all all trust" \
-		"host all all 127.0.0.1/32 scram-sha-256" >"$OG_TMP/hba.conf"
-	chmod 644 "$OG_TMP/hba.conf"
-}
-
 peers_start()
 {
-	local port
 	DATA=$OG_TMP/data
-	port=$(free_port)
-	PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-	write_hba
+	og_open_tcp
 	og_start_server "$DATA" <<-EOF
-		listen_addresses = '127.0.0.1'
-		port = $port
-		hba_file = '$OG_TMP/hba.conf'
+		$OG_TCP
 		order_guard.journal_directory = '$DATA'
 		order_guard.naptime = '100ms'
 		order_guard.storm_threshold = 1000000
@@ -148,8 +127,8 @@ peers_start()
 		max_connections = 40
 		log_error_verbosity = default
 	EOF
-	PGPORT=$port
-	psql -Xq -v ON_ERROR_STOP=1 -v password="$PASSWORD" \
+	PGPORT=$OG_PORT
+	psql -Xq -v ON_ERROR_STOP=1 -v password="$OG_PASSWORD" \
 		-f "$OG_ROOT/test/peers/schema.sql" >/dev/null
 	HAS_SETTLE=$(query "SELECT to_regprocedure(
 		'order_guard.settle(text, boolean, interval)') IS NOT NULL")
@@ -212,7 +191,7 @@ peer_run()
 	node) node "$OG_TMP/peers/retry.mjs" "$@" ;;
 	java)
 		JDBC_URL="jdbc:postgresql://127.0.0.1:$PGPORT/postgres?user=$role"
-		JDBC_URL+="&password=$PASSWORD&connectTimeout=5"
+		JDBC_URL+="&password=$OG_PASSWORD&connectTimeout=5"
 		JDBC_URL+="&socketTimeout=$SILENCE"
 		export JDBC_URL
 		java -XX:TieredStopAtLevel=1 -Xshare:auto \

@@ -4,12 +4,14 @@
 # doc/outcome.md, in Python, Java and Node, against connections that are cut,
 # time-outs and killed backends, directly and through pgbouncer; 200 clients
 # on 10 backends of pgbouncer; programs that ask a bad gateway about stuck
-# payments; pgaudit loaded before and after; sqlsmith as a plain user.  One
-# line per test, the last line is "N passed, N failed".
+# payments; pgaudit loaded before and after; sqlsmith as a plain user; clients of
+# all kinds while faults strike.  One line per test, the last line is
+# "N passed, N failed".
 #
 #   PEERS="python java node"   only these languages
 #   SCENES="silent killed"     only these scenes, see test/peers/faults.sh;
-#                              smith is sqlsmith, gateway the bad gateway
+#                              smith is sqlsmith, gateway the bad gateway,
+#                              torture that of test/torture with all clients
 #   SMITH_QUERIES=20000        how many, from SEED=1
 #   OG_KEEP=1                  keep the temporary folder
 # shellcheck disable=SC1091,SC2034
@@ -119,6 +121,22 @@ check_gateway()
 	report "a bad gateway: $(tail -n 1 "$log")"
 }
 
+# Every kind of client has to have taken part.
+check_torture()
+{
+	local log=$OG_TMP/torture.log kind rc=0
+	NODE_PATH=$OG_TMP/peers/node_modules OG_KEEP='' \
+		"$OG_ROOT/test/torture/run" >"$log" 2>&1 </dev/null &
+	wait $! || rc=$?
+	[ "$rc" -eq 0 ] || complain "$(tail -n 60 "$log")"
+	for kind in psql libpq{,_pooled} psycopg{,_pooled} node{,_pooled} jdbc
+	do
+		grep -qE "^orders by client:.* $kind [1-9]" "$log" ||
+			complain "no orders of $kind"
+	done
+	report "$(head -n 1 "$log"): $(tail -n 1 "$log")"
+}
+
 og_private_shm "$@"
 peers_packages
 og_workdir
@@ -139,6 +157,9 @@ if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" smith "* ]]; then
 fi
 if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" rewrite "* ]]; then
 	check_rewrite
+fi
+if [ -z "${SCENES:-}" ] || [[ " $SCENES " == *" torture "* ]]; then
+	check_torture
 fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -23,6 +23,9 @@
 #                        it; PGHOST, PGPORT, PGDATABASE, PGUSER point to it.
 #                        Lines of standard input go to postgresql.conf, so
 #                        redirect it: </dev/null or <<'END'
+#   og_open_tcp          sets OG_TCP, lines of postgresql.conf for a server that
+#                        is reached by TCP, too: at OG_PORT of 127.0.0.1, with
+#                        OG_PASSWORD, for the machine may have other users
 #   og_stop_server DIR   stop it (a second argument is pg_ctl's mode)
 #
 # Nothing is written to the system's own directories, apart from packages.
@@ -320,6 +323,24 @@ og_start_server()
 		tail -n 40 "$dir/server.log"
 		og_fail "the server does not start"
 	}
+}
+
+og_free_port()
+{
+	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(
+		Listen => 1, LocalAddr => "127.0.0.1")->sockport'
+}
+
+og_open_tcp()
+{
+	OG_PORT=$(og_free_port)
+	OG_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+	printf '%s\n' "local all all trust" \
+		"host all all 127.0.0.1/32 scram-sha-256" >"$OG_TMP/hba.conf"
+	chmod 644 "$OG_TMP/hba.conf"
+	OG_TCP="listen_addresses = '127.0.0.1'
+		port = $OG_PORT
+		hba_file = '$OG_TMP/hba.conf'"
 }
 
 og_stop_server()

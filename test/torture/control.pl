@@ -13,9 +13,11 @@ use Time::HiRes qw(time sleep);
 my ($duration, $seed, $libpq_client) = @ARGV;
 my $here = $0 =~ s{/[^/]*$}{}r;
 my $data = $ENV{PGHOST};
+my $work = POSIX::getcwd();
 my $journal = $ENV{TORTURE_JOURNAL};
-my (%client, %stopped);
+my (%client, %kind, %stopped);
 my $clients = 0;
+my $pooler;
 my $has_settle;
 my $started = time;
 $ENV{PGCONNECT_TIMEOUT} = 10;
@@ -37,7 +39,13 @@ my %fault = (
 	fast_restart => [ 1, 1.5 ],
 	truncate_journal => [ 1, 2.5 ],
 	fill_journal => [ 2, 2.5 ],
+	kill_pooler => [ 1, 0.5 ],
 );
+if (my @only = split ' ', $ENV{FAULTS} // '')
+{
+	$fault{$_} or die "no such fault: $_\n" for @only;
+	%fault = map { $_ => $fault{$_} } @only;
+}
 
 sub pick_fault
 {
@@ -54,8 +62,8 @@ sub pick_fault
 sub make_plan
 {
 	my @plan;
-	my @must = qw(kill_backend stop_worker kill_worker immediate_restart
-	  fill_journal truncate_journal kill_postmaster);
+	my @must = grep { $fault{$_} } qw(kill_backend stop_worker kill_worker
+	  immediate_restart fill_journal truncate_journal kill_postmaster);
 	my $at = 2;
 	srand $seed;
 	while ($at < $duration - 2)
@@ -110,6 +118,24 @@ sub note_loss
 	return;
 }
 
+# What was noted before is out of the journal.
+sub last_reading
+{
+	my ($at) = query(q{SELECT extract(epoch FROM max(at)) - 1
+		FROM order_guard.position});
+	return $at // time - 60;
+}
+
+sub read_journal
+{
+	for (1 .. 60)
+	{
+		return if query('SELECT * FROM order_guard.scan()');
+		sleep 0.1;
+	}
+	die "the journal is not read\n";
+}
+
 sub wait_for_server
 {
 	for (1 .. 600)
@@ -153,19 +179,94 @@ sub continue_all
 	return;
 }
 
+# --- pooler ------------------------------------------------------------------
+
+sub pooler_program
+{
+	my ($program) = grep { -x } map { "$_/pgbouncer" }
+	  split(/:/, $ENV{PATH}), '/usr/sbin';
+	return $program;
+}
+
+# pgbouncer in transaction mode, where it is installed.
+sub start_pooler
+{
+	my $program = pooler_program() or return;
+	mkdir 'pooler';
+	unlink glob 'pooler/.s.*';
+	open my $file, '>', 'pooler.ini' or die "pooler.ini: $!";
+	print $file <<"END";
+[databases]
+* = host=$data port=$ENV{PGPORT} user=postgres
+[pgbouncer]
+unix_socket_dir = $work/pooler
+listen_port = 6432
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+server_login_retry = 1
+END
+	close $file;
+	$pooler = fork // die "fork: $!";
+	if ($pooler == 0)
+	{
+		open STDERR, '>>', 'pooler.log' or die "pooler.log: $!";
+		exec $program, '-q', "$work/pooler.ini" or POSIX::_exit(1);
+	}
+	return 1;
+}
+
+sub end_pooler
+{
+	kill 'KILL', $pooler if $pooler;
+	waitpid $pooler, 0 if $pooler;
+	$pooler = undef;
+	return;
+}
+
 # --- clients -----------------------------------------------------------------
+
+sub works
+{
+	my @command = @_;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open STDOUT, '>', '/dev/null';
+		open STDERR, '>', '/dev/null';
+		exec @command or POSIX::_exit(1);
+	}
+	waitpid $pid, 0;
+	return $? == 0;
+}
+
+# The commands of those kinds that are installed.
+sub find_kinds
+{
+	$kind{libpq} = [$libpq_client];
+	$kind{psql} = ["$here/psql_client"];
+	$kind{psycopg} = [ '/usr/bin/python3', "$here/psycopg_client.py" ]
+	  if works('/usr/bin/python3', '-c', 'import psycopg2');
+	$kind{node} = [ 'node', "$here/node_client.cjs" ]
+	  if works('node', '-e', 'require("pg").DatabaseError.name');
+	$kind{jdbc} = [ qw(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx64m),
+		'TortureClient' ]
+	  if $ENV{JDBC_URL};
+	return;
+}
 
 sub start_client
 {
 	my ($kind) = @_;
-	my $number = ++$clients;
-	my @command = @$kind;
+	my ($command, $pooled) = $kind =~ /^([a-z]+)(_pooled)?$/;
+	my $name = 'client' . ++$clients . "_$kind";
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
 		$SIG{TERM} = 'DEFAULT';
-		exec @command, "client$number", $seed * 1000 + $number,
-		  "log/client$number"
+		@ENV{qw(PGHOST PGPORT)} = ("$work/pooler", 6432) if $pooled;
+		exec @{ $kind{$command} }, $name, $seed * 1000 + $clients,
+		  "log/$name"
 		  or POSIX::_exit(1);
 	}
 	$client{$pid} = $kind;
@@ -174,14 +275,12 @@ sub start_client
 
 sub start_clients
 {
-	my $libpq = [$libpq_client];
-	my $psql = ["$here/psql_client"];
-	start_client($libpq) for 1 .. 6;
-	start_client($psql);
-	if (system("python3 -c 'import psycopg2' 2>/dev/null") == 0)
-	{
-		start_client([ 'python3', "$here/psycopg_client.py" ]);
-	}
+	find_kinds();
+	my @start = (('libpq') x 6, grep { $_ ne 'libpq' } sort keys %kind);
+	push @start, map { "${_}_pooled" } grep { $kind{$_} } qw(libpq node psycopg)
+	  if start_pooler();
+	print "clients: @start\n";
+	start_client($_) for @start;
 	return;
 }
 
@@ -228,6 +327,7 @@ sub stop_clients
 	kill 'KILL', keys %client;
 	waitpid $_, 0 for keys %client;
 	%client = ();
+	end_pooler();
 	return;
 }
 
@@ -283,12 +383,18 @@ my %strike = (
 		start_server();
 	},
 	truncate_journal => sub {
-		my $from = time - 10;
+		my $from = last_reading();
 		pg_ctl('-m immediate stop');
 		my $file = journal_file();
 		truncate $file, int $_[0]{dice} * -s $file if $file;
 		start_server();
 		note_loss($from, 'truncated');
+	},
+
+	kill_pooler => sub {
+		$pooler or return;
+		end_pooler();
+		start_pooler();
 	},
 
 	# More than the journal holds, while nobody reads it.
@@ -301,7 +407,7 @@ my %strike = (
 		system("timeout 10 pgbench -n -c 2 -t 1500 -f '$here/fill.pgbench' "
 			  . '>>control.log 2>&1');
 		continue_all();
-		query('SELECT * FROM order_guard.scan()');	# there is room again
+		read_journal();			# there is room again
 		note_loss($from, 'full');
 	},
 );
@@ -365,7 +471,7 @@ sub come_to_rest
 # Told to end in the middle: nothing is left behind.
 $SIG{TERM} = sub {
 	kill 'CONT', keys %stopped;
-	kill 'KILL', keys %client;
+	kill 'KILL', keys %client, $pooler // ();
 	exit 1;
 };
 

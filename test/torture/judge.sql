@@ -103,6 +103,10 @@ GROUP BY 1, 2 ORDER BY 1, 2;
 \o
 \t on
 \a
+SELECT 'orders by client: ' || string_agg(format('%s %s', kind, n), ', '
+	ORDER BY kind)
+FROM (SELECT regexp_replace(token, '^client\d+_(.*)-\d+$', '\1') AS kind,
+	count(*) AS n FROM answer GROUP BY 1) k;
 SELECT format('orders sent %s, committed %s, rolled back %s, unexplained %s, '
 	'contradicted %s, false incidents %s, doubled %s',
 	(SELECT count(DISTINCT token) FROM answer),
