@@ -354,7 +354,7 @@ extern void og_journal_note_corrupt(const OgSegmentCopy *segment);
 extern uint64 og_journal_corrupt(void);
 extern void og_journal_usage(uint32 *segments, uint32 *used);
 extern int	og_journal_free_database(uint32 database);
-extern int	og_journal_set_aside(uint32 database);
+extern int	og_journal_set_aside(uint32 database, uint32 *dropped);
 extern List *og_journal_databases(void);
 
 /* book */

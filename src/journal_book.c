@@ -32,12 +32,14 @@ StaticAssertDecl(OG_BOOK_OFFSET + OG_BOOK_ENTRIES * sizeof(OgBookEntry) <=
 /*
  * Is this the state in which recovery left the server?  So it is if the last
  * checkpoint's redo points at itself; without replication another checkpoint
- * can look like that too, but does no harm as long as no id was given out.
+ * can look like that too, but does no harm as long as no id was given out.  A
+ * standby is promoted without a checkpoint: then it is one of another timeline.
  */
 static bool
 after_recovery(const ControlFileData *control)
 {
 	return control->checkPoint == control->checkPointCopy.redo &&
+		control->checkPointCopy.ThisTimeLineID == GetWALInsertionTimeLine() &&
 		(XLogStandbyInfoActive() ||
 		 FullTransactionIdEquals(control->checkPointCopy.nextXid,
 								 ReadNextFullTransactionId()));

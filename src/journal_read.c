@@ -295,15 +295,19 @@ og_journal_free_database(uint32 database)
  * og_journal_set_aside
  *		Frees what nobody writes of a database whose workers die of it, after
  *		it was written to a file beside the journal, for whoever wants to know
- *		why.  Returns the number of segments.
+ *		why.  Returns the number of segments.  It counts as a drop, with the
+ *		number *dropped, so that the loss is known whatever becomes of this
+ *		worker.
  */
 int
-og_journal_set_aside(uint32 database)
+og_journal_set_aside(uint32 database, uint32 *dropped)
 {
 	char		path[MAXPGPATH + 32];
+	OgBookEntry *entry;
 	int			freed = 0;
 	int			fd;
 
+	*dropped = 0;
 	if (!og_journal_ready())
 		return 0;
 	snprintf(path, sizeof(path), "%s.damaged.%u", og_journal_file.path,
@@ -311,6 +315,9 @@ og_journal_set_aside(uint32 database)
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
 			  pg_file_create_mode);
 	LWLockAcquire(og_journal_shared->lock, LW_EXCLUSIVE);
+	entry = og_journal_book_claim(database);
+	if (entry != NULL)
+		*dropped = pg_atomic_add_fetch_u32(&entry->dropped, 1);
 	for (uint32 i = 0; i < og_journal_shared->segments; i++)
 	{
 		if (!is_at_rest(&og_journal_shared->slot[i], database))

@@ -42,14 +42,13 @@
 #define COVERAGE_INTERVAL	(10 * USECS_PER_SEC)
 #define RETENTION_INTERVAL	(60 * USECS_PER_SEC)
 #define OWNER_COMMIT_MS	5000
-#define SET_ASIDE		"journal set aside"
 
 static MemoryContext tick_memory = NULL;
 static MemoryContext drain_memory = NULL;
 static bool open_outdated = true;	/* incidents were opened since the load */
 static int	segments_left = 0;	/* by the last drain */
 static bool was_off = false;
-static uint32 suspected = 0;	/* the journal, by so many deaths */
+static uint32 lost_as = 0;		/* the number of a drop; 0: nothing is lost */
 static TimestampTz next_coverage = 0;
 static TimestampTz next_retention = 0;
 
@@ -91,30 +90,6 @@ load_open(bool all)
 }
 
 /*
- * After it is on record, lest nobody knows of it if this worker dies, too; and
- * until when, as something may have come in between.
- */
-static void
-set_journal_aside(void)
-{
-	OgTickResult ignored = {0};
-	int			segments = og_journal_set_aside(MyDatabaseId);
-
-	if (segments > 0)
-		ereport(WARNING,
-				(errmsg("order_guard set aside %d segments of the journal of "
-						"database %u", segments, MyDatabaseId),
-				 errdetail("%u workers in a row have died in their first "
-						   "tick.", suspected),
-				 errhint("What they held is in a file beside the journal. "
-						 "The guarded tables are swept.")));
-	begin();
-	og_loss_note(0, "journal_lost", SET_ASIDE);
-	finish(&ignored);
-	suspected = 0;
-}
-
-/*
  * og_tick_start
  *		A worker begins, or begins again after an error: everything in memory
  *		comes from the tables.
@@ -135,28 +110,30 @@ og_tick_start(void)
 	}
 	forget();
 	OG_CRASH("start-crash", true);
+	OG_HANG("start-hang");
 	begin();
 	MemoryContextSwitchTo(tick_memory);
 	og_tracker_load();
 	og_attempts_load();
 	og_position_start();
-	if (suspected)
-		og_loss_note(0, "journal_lost", SET_ASIDE);
+	if (lost_as != 0)
+		og_loss_note(0, "journal_lost", "journal set aside");
 	og_watch_load_all();
 	load_open(true);
 	og_detect_restore();
 	og_tracker_save();
 	finish(&ignored);
-	if (suspected)
-		set_journal_aside();
+	if (lost_as != 0)
+		og_journal_note_swept(MyDatabaseId, lost_as);
+	lost_as = 0;
 	next_coverage = next_retention = 0;
 }
 
 /* See tick.h. */
 void
-og_tick_suspect_journal(uint32 deaths)
+og_tick_journal_lost(uint32 dropped)
 {
-	suspected = deaths;
+	lost_as = dropped;
 }
 
 /* Watches and open incidents, as they are at the start of the tick. */

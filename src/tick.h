@@ -14,10 +14,10 @@ typedef struct OgTickResult
 } OgTickResult;
 
 /*
- * So many workers have died of something, perhaps of the journal: the next
- * start sets it aside.
+ * Part of the journal is gone, which is counted as the drop with this number:
+ * the next start puts it on record.
  */
-extern void og_tick_suspect_journal(uint32 deaths);
+extern void og_tick_journal_lost(uint32 dropped);
 
 /* Once, when a worker has connected; outside a transaction. */
 extern void og_tick_start(void);

@@ -49,12 +49,15 @@ find_xid(const OgXact *xact)
 static OgOutcome
 ask_log(uint64 value)
 {
-	FullTransactionId full = FullTransactionIdFromU64(value);
-	TransactionId xid = XidFromFullTransactionId(full);
+	TransactionId xid = XidFromFullTransactionId(FullTransactionIdFromU64(value));
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
 	OgOutcome	outcome = OG_LOST;
 
-	if (!FullTransactionIdPrecedes(full, ReadNextFullTransactionId()))
+	if (value >= next)
 		return OG_LOST;
+	/* The functions below cannot tell so old an id from a newer one. */
+	if (next - value >= PG_UINT32_MAX / 2)
+		return OG_UNKNOWN;
 	if (TransactionIdIsInProgress(xid))
 		return OG_PREPARED;
 	LWLockAcquire(XactTruncationLock, LW_SHARED);

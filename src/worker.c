@@ -79,8 +79,9 @@ detach(int code, Datum arg)
 {
 	LWLockReleaseAll();
 	/* Told to end, it did not die; whoever told it wants another one. */
-	og_journal_set_deaths(slot->database,
-						  pg_atomic_read_u32(&slot->holds) > 0 ? deaths : 0);
+	if (pg_atomic_read_u32(&slot->holds) == 0)
+		deaths = 0;
+	og_journal_set_deaths(slot->database, deaths);
 	LWLockAcquire(og_slots->lock, LW_EXCLUSIVE);
 	if (TimestampDifferenceExceeds(slot->attached_at, GetCurrentTimestamp(),
 								   STEADY_MS))
@@ -460,8 +461,26 @@ pause_for(long ms)
 static void
 quit(SIGNAL_ARGS)
 {
-	og_journal_reset_deaths(slot->database, deaths);
+	og_journal_reset_deaths(MyDatabaseId, deaths);
 	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
+static void
+set_journal_aside(Oid database)
+{
+	uint32		dropped;
+	int			segments = og_journal_set_aside(database, &dropped);
+
+	ereport(WARNING,
+			(errmsg("order_guard set aside %d segments of the journal of "
+					"database %u", segments, database),
+			 errdetail("%u workers in a row have died in their first tick.",
+					   deaths),
+			 errhint("What they held is in a file beside the journal. "
+					 "The guarded tables are swept.")));
+	og_tick_journal_lost(dropped);
+	/* If this one is stopped, that is not to happen again. */
+	deaths = 0;
 }
 
 /*
@@ -489,18 +508,18 @@ survey_deaths(Oid database)
 	}
 	pqsignal(SIGQUIT, quit);
 	og_journal_set_deaths(database, deaths + 1);
-	if (deaths >= MAX_DEATHS)
-		og_tick_suspect_journal(deaths);
+	if (deaths == MAX_DEATHS)
+		set_journal_aside(database);
 }
 
 /* A tick is over. */
 static void
 survive(void)
 {
+	deaths = 0;
 	if (!survived)
 		og_journal_set_deaths(slot->database, 0);
 	survived = true;
-	deaths = 0;
 }
 
 /*

@@ -44,7 +44,11 @@ my @aside = glob journal_of($node) . '.damaged.*';
 is(@aside, 1, 'what killed them is kept');
 is(-s $aside[0], 16384, 'as it was');
 
-# Something else is to blame: there are pauses.
+# Something else is to blame: there are pauses.  It is set aside all the same,
+# and the worker that does so dies before it can tell.
+$session = session($node);
+$session->query(q{BEGIN; INSERT INTO orders VALUES (2, 'SUBMITTED')});
+my $before = $node->safe_psql('postgres', 'SELECT now()');
 fault('start-crash');
 $offset = -s $node->logfile;
 kill 'KILL', $node->safe_psql('postgres',
@@ -52,6 +56,7 @@ kill 'KILL', $node->safe_psql('postgres',
 $node->wait_for_log(qr/WARNING:  order_guard worker of .* waits for 60 s/,
 	$offset);
 ready($node);
+$session->abandon;
 is(restarts(), 5, 'one more crash');
 $node->safe_psql('postgres', q{INSERT INTO orders VALUES (3, 'SUBMITTED')});
 is( $node->safe_psql('postgres', q{SELECT state
@@ -64,6 +69,12 @@ $node->restart;
 scan($node);
 is( $node->safe_psql('postgres', q{SELECT array_agg(key ORDER BY key)
 		FROM order_guard.tracked}), '{1,3}', 'and the worker when it can');
+
+is( $node->safe_psql('postgres', qq{SELECT count(*) FROM order_guard.loss
+		WHERE until > '$before'}), 1, 'the loss is on record');
+is( $node->safe_psql('postgres', q{SELECT outcome, unknown_because
+		FROM order_guard.outcome('orders', '2')}), 'unknown|journal_lost',
+	'and told');
 
 # Killed while it writes down how far it has come.
 $session = session($node);

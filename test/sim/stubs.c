@@ -414,6 +414,12 @@ ReadNextFullTransactionId(void)
 	return FullTransactionIdFromU64(sim_next_xid);
 }
 
+TimeLineID
+GetWALInsertionTimeLine(void)
+{
+	return 0;					/* as in the control file below */
+}
+
 ControlFileData *
 get_controlfile(const char *directory, bool *crc_ok)
 {

@@ -26,13 +26,15 @@ sub lose
 	return $xid;
 }
 
-# Gives out ids until the lost one has been committed by somebody else.
+# Gives out ids until the lost one has been somebody else's; how that ended.
 sub reuse
 {
-	my ($xid) = @_;
+	my ($xid, $end) = @_;
+	$end //= 'COMMIT';
 	for (1 .. 20)
 	{
-		$node->safe_psql('postgres', 'SELECT pg_current_xact_id()');
+		$node->safe_psql('postgres',
+			"BEGIN; SELECT pg_current_xact_id(); $end");
 		my $status = $node->safe_psql('postgres',
 			"SELECT CASE WHEN pg_snapshot_xmin(pg_current_snapshot()) > '$xid'
 				THEN pg_xact_status('$xid') END");
@@ -84,15 +86,33 @@ is( $node->safe_psql('postgres', q{SELECT evidence->>'gap'
 ok( scan_until($node, q{SELECT state = 'cleared' FROM order_guard.incident
 		WHERE kind = 'coverage'}), 'and closed by a sweep');
 
-# Stopped before the launcher could note where recovery ended: what the log
-# does not call committed has failed, whoever had the id.
-$xid = lose(3, sub { $node->stop('immediate') });
+# The launcher never notes where recovery ended.  What the log does not call
+# committed has failed then, whoever had the id.
+sub lose_and_reuse
+{
+	my ($key, $end) = @_;
+	$xid = lose($key, sub { $node->stop('immediate') });
+	$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+	$node->start;
+	my $status = reuse($xid, $end);
+	$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+	$node->stop('fast');
+	$node->start;
+	scan($node);
+	return $status;
+}
+is(lose_and_reuse(3, 'ROLLBACK'), 'aborted', 'the id is rolled back later');
+is(outcome_of(3), 'rolled_back|crash', 'it is lost');
+is(lose_and_reuse(4, 'COMMIT'), 'committed', 'the id is committed later');
+is(outcome_of(4), 'unknown|crash', 'that is another');
+# not even given out again
+lose(5, sub { $node->stop('immediate') });
 $node->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $node->start;
 $node->stop('fast');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->start;
 scan($node);
-is(outcome_of(3), 'rolled_back|crash', 'lost, and known to be');
+is(outcome_of(5), 'rolled_back|crash', 'above a later fence it is lost');
 $node->stop('fast');
 done_testing();

@@ -53,5 +53,19 @@ scan($standby);
 is( $standby->safe_psql('postgres', q{SELECT key, outcome, cause
 		FROM order_guard.attempt}), '3|rolled_back|crash',
 	'also of a crash');
+
+# A primary that crashes, comes back as a standby and is promoted: there is no
+# checkpoint at the end of that recovery, and the last one is older than what
+# had committed.
+$standby->restart;
+$standby->safe_psql('postgres', q{INSERT INTO orders VALUES (4, 'SUBMITTED')});
+$standby->stop('immediate');
+$standby->set_standby_mode;
+$standby->start;
+$standby->promote;
+scan($standby);
+is( $standby->safe_psql('postgres', q{SELECT count(*) FROM order_guard.attempt
+		WHERE key = '4' AND outcome = 'rolled_back'}), 0,
+	'what had committed is not called lost');
 $standby->stop('fast');
 done_testing();

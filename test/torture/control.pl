@@ -249,9 +249,10 @@ sub find_kinds
 	  if works('/usr/bin/python3', '-c', 'import psycopg2');
 	$kind{node} = [ 'node', "$here/node_client.cjs" ]
 	  if works('node', '-e', 'require("pg").DatabaseError.name');
-	$kind{jdbc} = [ qw(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx64m),
-		'TortureClient' ]
-	  if $ENV{JDBC_URL};
+	$kind{jdbc} = [
+		qw(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData),
+		'-Xmx64m', '-cp', $ENV{TORTURE_JDBC}, 'TortureClient' ]
+	  if $ENV{TORTURE_JDBC};
 	return;
 }
 
@@ -418,7 +419,7 @@ sub torment
 	{
 		my $wait = $started + $fault->{at} - time;
 		sleep $wait if $wait > 0;
-		printf "%6.1f s  %s\n", $fault->{at}, $fault->{name} =~ tr/_/ /r;
+		printf "%6.1f s  %s\n", time - $started, $fault->{name} =~ tr/_/ /r;
 		$strike{ $fault->{name} }->($fault);
 	}
 	my $wait = $started + $duration - time;

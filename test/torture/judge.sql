@@ -59,7 +59,10 @@ WHERE s.final AND s.outcome IN ('committed', 'settled', 'rolled_back')
 -- far as its client knows; a prepared transaction that others finished.
 CREATE VIEW unexplained AS
 SELECT token, to_timestamp(at) AS at, to_timestamp(last) AS last,
-	unknown_because, inserted, sqlstate FROM answer
+	unknown_because, reason, basis, (SELECT string_agg(concat(event, ' ',
+		detail, ' +', round((l.at - a.at) * 1000, 1), ' ms'), ', '
+		ORDER BY l.at) FROM log l WHERE l.token = a.token) AS events
+FROM answer a
 WHERE outcome = 'unknown'
 	AND (placed OR NOT in_loss OR unknown_because = 'no_trace')
 	AND NOT (unknown_because = 'prepared_finished' AND prepared)
