@@ -207,29 +207,28 @@ run_tap_file()
 
 count_tap_file()
 {
-	if wait -n; then
+	local pid
+	if wait -n -p pid "${!running[@]}"; then
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))
 	fi
+	unset "running[$pid]"
 }
 
 # Two at a time, for they wait a lot.
 run_tap()
 {
-	local file running=0
+	local file
+	local -A running=()
 
 	for file in $1; do
-		if [ "$running" -eq 2 ]; then
-			count_tap_file
-		else
-			running=$((running + 1))
-		fi
+		[ "${#running[@]}" -lt 2 ] || count_tap_file
 		run_tap_file "$file" &
+		running[$!]=1
 	done
-	while [ "$running" -gt 0 ]; do
+	while [ "${#running[@]}" -gt 0 ]; do
 		count_tap_file
-		running=$((running - 1))
 	done
 }
 
@@ -324,9 +323,9 @@ if build; then
 	check_version
 	start_simulator
 	run_server_suites
+	run_tap "$tap"
 	end_simulator
 	run_torture
-	run_tap "$tap"
 	run_fault_tests
 fi
 finish
