@@ -157,28 +157,37 @@ set_unheard(Datum *values, char *nulls, const OgXact *xact)
 		set(values, nulls, 25, TimestampTzGetDatum(xact->end->at));
 }
 
+/* What a sub-transaction took back is gone, whatever becomes of the rest. */
+static OgOutcome
+outcome_of(const OgXact *xact, const Draft *draft)
+{
+	return draft->end && draft->end->head.type == OG_REC_SUBABORT ?
+		OG_ROLLED_BACK : xact->outcome;
+}
+
 static void
 set_end(Datum *values, char *nulls, const OgXact *xact, const Draft *draft)
 {
+	OgOutcome	outcome = outcome_of(xact, draft);
 	OgError		lost = {0};
 	const OgError *error = draft->end ? &draft->end->error : &lost;
 	TimestampTz at = draft->end ? draft->end->at : 0;
 
 	if (xact->session->incarnation != og_journal_incarnation())
 		lost.cause = OG_CAUSE_CRASH;
-	if (xact->outcome == OG_PREPARED)
+	if (outcome == OG_PREPARED)
 		set_text(values, nulls, 8, "prepared");
-	else if (xact->outcome == OG_UNKNOWN)
+	else if (outcome == OG_UNKNOWN)
 		set_text(values, nulls, 8, "unknown");
 	else
 		set_text(values, nulls, 8, "rolled_back");
-	if (xact->outcome == OG_PREPARED && xact->end)
+	if (outcome == OG_PREPARED && xact->end)
 	{
 		set_text(values, nulls, 18, xact->end->gid);
 		set(values, nulls, 28,
 			Int32GetDatum(xact->end->prepared_threshold));
 	}
-	else if (xact->outcome != OG_PREPARED)
+	else if (outcome != OG_PREPARED)
 	{
 		set_text(values, nulls, 9, og_reason_cause(error->cause));
 		if (error->sqlstate)

@@ -19,7 +19,9 @@ sub lose
 	my $session = session($node);
 
 	$node->safe_psql('postgres', 'CHECKPOINT');
-	$session->query("BEGIN; INSERT INTO orders VALUES ($key, 'SUBMITTED')");
+	$session->query("BEGIN; SAVEPOINT a;
+		INSERT INTO orders VALUES (10$key, 'SUBMITTED');
+		ROLLBACK TO a; INSERT INTO orders VALUES ($key, 'SUBMITTED')");
 	my $xid = $session->query('SELECT pg_current_xact_id()');
 	$code->($session);
 	$session->abandon;
@@ -105,6 +107,7 @@ is(lose_and_reuse(3, 'ROLLBACK'), 'aborted', 'the id is rolled back later');
 is(outcome_of(3), 'rolled_back|crash', 'it is lost');
 is(lose_and_reuse(4, 'COMMIT'), 'committed', 'the id is committed later');
 is(outcome_of(4), 'unknown|crash', 'that is another');
+is(outcome_of(104), 'rolled_back|rollback', 'what had been rolled back before');
 # not even given out again
 lose(5, sub { $node->stop('immediate') });
 $node->append_conf('postgresql.conf', 'max_worker_processes = 0');

@@ -140,5 +140,18 @@ my ($rc, $out, $err) = $node->psql('postgres', 'DROP DATABASE shop');
 like($err, qr/prepared transaction/, 'which cannot be dropped');
 $node->safe_psql('shop', q{ROLLBACK PREPARED 'orphan'});
 is($node->psql('postgres', 'DROP DATABASE shop'), 0, 'until it is finished');
+# What had been rolled back before is an attempt whatever becomes of the rest.
+$node->safe_psql('postgres', q{BEGIN; SAVEPOINT a;
+	INSERT INTO orders VALUES (50, 'SUBMITTED'); ROLLBACK TO a;
+	INSERT INTO orders VALUES (51, 'SUBMITTED'); PREPARE TRANSACTION 'part'});
+my $part = q{SELECT key, outcome FROM order_guard.attempt
+	WHERE key IN ('50', '51') ORDER BY key};
+scan($node);
+is($node->safe_psql('postgres', $part), "50|rolled_back\n51|prepared",
+	'one was rolled back, one waits');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'part'});
+scan($node);
+is($node->safe_psql('postgres', $part), '50|rolled_back',
+	'that stays when the other commits');
 $node->stop('fast');
 done_testing();
