@@ -86,6 +86,7 @@ static void
 step_free(void)
 {
 	uint32		database = any_database();
+	uint32		dropped;
 
 	for (int i = 0; i < model_leases(); i++)
 		if (!model_lease(i)->gone && model_lease(i)->database == database)
@@ -95,7 +96,7 @@ step_free(void)
 	if (sim_chance(50))
 		og_journal_free_database(database);
 	else
-		og_journal_set_aside(database);
+		og_journal_set_aside(database, &dropped);
 	freeing = false;
 	writer_set_dropped(database, og_journal_dropped(database));
 }
