@@ -55,8 +55,9 @@ WHERE s.final AND s.outcome IN ('committed', 'settled', 'rolled_back')
 	AND (s.outcome = 'committed') <> (o.token IS NOT NULL);
 
 -- It reached the server, and nothing can be said.  Honest are: a loss of the
--- journal that was made at that time, if it is told; an INSERT that was never executed, as
--- far as its client knows; a prepared transaction that others finished.
+-- journal that was made at that time, if it is told; an INSERT that was never
+-- executed, as far as its client knows; a prepared transaction that others
+-- finished.
 CREATE VIEW unexplained AS
 SELECT token, to_timestamp(at) AS at, to_timestamp(last) AS last,
 	unknown_because, reason, basis, (SELECT string_agg(concat(event, ' ',
