@@ -207,28 +207,29 @@ run_tap_file()
 
 count_tap_file()
 {
-	local pid
-	if wait -n -p pid "${!running[@]}"; then
+	if wait -n; then
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))
 	fi
-	unset "running[$pid]"
 }
 
 # Two at a time, for they wait a lot.
 run_tap()
 {
-	local file
-	local -A running=()
+	local file running=0
 
 	for file in $1; do
-		[ "${#running[@]}" -lt 2 ] || count_tap_file
+		if [ "$running" -eq 2 ]; then
+			count_tap_file
+		else
+			running=$((running + 1))
+		fi
 		run_tap_file "$file" &
-		running[$!]=1
 	done
-	while [ "${#running[@]}" -gt 0 ]; do
+	while [ "$running" -gt 0 ]; do
 		count_tap_file
+		running=$((running - 1))
 	done
 }
 
@@ -247,10 +248,11 @@ part_wanted()
 	[ -z "$TESTS$PROVE_TESTS" ] || [[ " $TESTS " == *" $1 "* ]]
 }
 
-# The journal alone, without a server; beside the tests that have one.
-start_simulator()
+# The journal alone, without a server.
+run_simulator()
 {
-	simulator=
+	local name rc log=$OG_TMP/sim.log
+
 	part_wanted sim || return 0
 	if [ -n "$(og_missing_packages valgrind)" ]; then
 		og_can_be_root || og_fail "run as root: apt-get install valgrind"
@@ -260,31 +262,12 @@ start_simulator()
 	SIM_FILES=$OG_TMP/sim/files
 	[ -z "${OG_SHM_IS_PRIVATE:-}" ] || SIM_FILES=/dev/shm/sim
 	export SIM_FILES
-	run_simulator >"$OG_TMP/sim.out" 2>&1 &
-	simulator=$!
-}
-
-run_simulator()
-{
-	local name rc log=$OG_TMP/sim.log
-	trap 'kill "$OG_CHILD"; wait "$OG_CHILD"; exit 143' TERM
-
 	for name in $("$SRC/test/sim/run"); do
 		rc=0
 		og_limited "$TIMEOUT" "$SRC/test/sim/run" "$OG_TMP/sim" "$name" \
 			>"$log" 2>&1 || rc=$?
 		report "$rc" "$log" "sim $name: $(tail -n 1 "$log")"
 	done
-}
-
-# Its lines are shown and counted now.
-end_simulator()
-{
-	[ -n "$simulator" ] || return 0
-	wait "$simulator" || echo "FAILED  sim ended with $?" >>"$OG_TMP/sim.out"
-	cat "$OG_TMP/sim.out"
-	passed=$((passed + $(grep -c '^ok ' "$OG_TMP/sim.out" || true)))
-	failed=$((failed + $(grep -c '^FAILED ' "$OG_TMP/sim.out" || true)))
 }
 
 # On a server of its own.
@@ -321,11 +304,10 @@ og_private_tree "$OG_TMP/pg"
 if build; then
 	check_exports
 	check_version
-	start_simulator
+	run_simulator
 	run_server_suites
-	run_tap "$tap"
-	end_simulator
 	run_torture
+	run_tap "$tap"
 	run_fault_tests
 fi
 finish
