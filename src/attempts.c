@@ -241,6 +241,7 @@ judge_at(const OgXact *xact, const OgWatch *watch, const Draft *draft)
 
 	if (watch && xact->outcome == OG_UNHEARD)
 		return GetCurrentTimestamp();
+	/* What replaces a row that was rolled back may be prepared with it. */
 	if (watch == NULL || watch->vanished == OG_VANISHED_OFF ||
 		xact->outcome == OG_PREPARED)
 		return 0;

@@ -8,14 +8,6 @@ use Test::More;
 my $node = guarded_node('loop', q{order_guard.naptime = '1s'});
 my $offset = -s $node->logfile;
 
-sub fault
-{
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "order_guard.fault = '$fault'");
-	$node->reload;
-	return;
-}
-
 # The number of times that the server has restarted by itself.
 sub restarts
 {
@@ -29,7 +21,7 @@ my $session = session($node);
 $session->query(q{INSERT INTO orders VALUES (1, 'SUBMITTED')});
 scan($node);
 $session->query(q{BEGIN; INSERT INTO orders VALUES (2, 'SUBMITTED')});
-fault('tick-crash');
+inject_fault($node, 'tick-crash');
 $node->wait_for_log(qr/WARNING:  order_guard set aside 1 segments/, $offset);
 $session->abandon;
 ready($node);
@@ -49,7 +41,7 @@ is(-s $aside[0], 16384, 'as it was');
 $session = session($node);
 $session->query(q{BEGIN; INSERT INTO orders VALUES (2, 'SUBMITTED')});
 my $before = $node->safe_psql('postgres', 'SELECT now()');
-fault('start-crash');
+inject_fault($node, 'start-crash');
 $offset = -s $node->logfile;
 kill 'KILL', $node->safe_psql('postgres',
 	'SELECT pid FROM order_guard.stat_worker');
@@ -64,7 +56,7 @@ is( $node->safe_psql('postgres', q{SELECT state
 # whoever needs the database to himself does not have to wait
 $node->safe_psql('template1', 'ALTER DATABASE postgres RENAME TO shop');
 $node->safe_psql('template1', 'ALTER DATABASE shop RENAME TO postgres');
-fault('');
+inject_fault($node, '');
 $node->restart;
 scan($node);
 is( $node->safe_psql('postgres', q{SELECT array_agg(key ORDER BY key)
@@ -81,7 +73,7 @@ $session = session($node);
 $session->query(q{BEGIN; INSERT INTO orders VALUES (4, 'SUBMITTED');
 	ROLLBACK});
 $offset = -s $node->logfile;
-fault('consume-crash');
+inject_fault($node, 'consume-crash');
 $node->wait_for_log(qr/all server processes terminated; reinit/, $offset);
 ready($node);
 scan($node);

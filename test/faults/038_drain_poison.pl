@@ -12,8 +12,7 @@ my $tracked = q{SELECT string_agg(key || ' ' || status, ', ' ORDER BY key)
 	FROM order_guard.tracked};
 
 scan($node);
-$node->append_conf('postgresql.conf', "order_guard.fault = 'drain-poison'");
-$node->reload;
+inject_fault($node, 'drain-poison');
 $node->safe_psql('postgres', q{INSERT INTO orders VALUES (1, 'SUBMITTED')});
 $node->safe_psql('postgres', q{SET application_name = 'poison';
 	INSERT INTO orders VALUES (2, 'SUBMITTED')});

@@ -9,18 +9,10 @@ use Test::More;
 my $node = guarded_node('innocent');
 my $offset = -s $node->logfile;
 
-sub fault
-{
-	my ($fault) = @_;
-	$node->append_conf('postgresql.conf', "order_guard.fault = '$fault'");
-	$node->reload;
-	return;
-}
-
 my $session = session($node);
 $session->query(q{BEGIN; INSERT INTO orders VALUES (1, 'SUBMITTED');
 	ROLLBACK});
-fault('start-hang');
+inject_fault($node, 'start-hang');
 
 # The first of them had ticked before, so that its end is not counted.
 for (1 .. 5)
@@ -28,12 +20,13 @@ for (1 .. 5)
 	$node->poll_query_until('postgres', q{SELECT count(*) = 1
 		FROM pg_stat_activity WHERE backend_type = 'order_guard worker'
 		AND datname = 'postgres' AND query = 'tick' AND state = 'active'})
+	  or die 'no worker is in its first tick'
 	  if $_ > 1;
 	crash($node, $session->{pid});
 	$session->abandon;
 	$session = session($node);
 }
-fault('');
+inject_fault($node, '');
 crash($node, $session->{pid});
 $session->abandon;
 scan($node);

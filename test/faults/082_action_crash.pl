@@ -21,14 +21,12 @@ is( sql(q{SELECT result FROM order_guard.incidents i,
 		order_guard.resolve(i.id, 'commit_prepared')
 		WHERE i.kind = 'prepared'}), 'queued', 'queued');
 my $offset = -s $node->logfile;
-$node->append_conf('postgresql.conf', "order_guard.fault = 'finish-crash'");
-$node->reload;
+inject_fault($node, 'finish-crash');
 $node->psql('postgres', 'SELECT order_guard.scan()');
 $node->wait_for_log(qr/all server processes terminated; reinitializing/,
 	$offset);
 ready($node);
-$node->append_conf('postgresql.conf', "order_guard.fault = ''");
-$node->reload;
+inject_fault($node, '');
 is(sql('SELECT count(*) FROM pg_prepared_xacts'), '0', 'finished');
 ok( scan_until($node, q{SELECT count(*) = 0 FROM order_guard.actions
 		WHERE result = 'queued'}), 'and recorded');

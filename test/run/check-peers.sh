@@ -4,8 +4,8 @@
 # doc/outcome.md, in Python, Java and Node, against connections that are cut,
 # time-outs and killed backends, directly and through pgbouncer; 200 clients
 # on 10 backends of pgbouncer; programs that ask a bad gateway about stuck
-# payments; pgaudit loaded before and after; sqlsmith as a plain user; clients of
-# all kinds while faults strike.  One line per test, the last line is
+# payments; pgaudit loaded before and after; sqlsmith as a plain user; clients
+# of all kinds while faults strike.  One line per test, the last line is
 # "N passed, N failed".
 #
 #   PEERS="python java node"   only these languages

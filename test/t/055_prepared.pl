@@ -140,6 +140,7 @@ my ($rc, $out, $err) = $node->psql('postgres', 'DROP DATABASE shop');
 like($err, qr/prepared transaction/, 'which cannot be dropped');
 $node->safe_psql('shop', q{ROLLBACK PREPARED 'orphan'});
 is($node->psql('postgres', 'DROP DATABASE shop'), 0, 'until it is finished');
+
 # What had been rolled back before is an attempt whatever becomes of the rest.
 $node->safe_psql('postgres', q{BEGIN; SAVEPOINT a;
 	INSERT INTO orders VALUES (50, 'SUBMITTED'); ROLLBACK TO a;

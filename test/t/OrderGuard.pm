@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes 'usleep';
 
 our @EXPORT = qw(guarded_node session pid_of attempts ready scan scan_until
-  journal_of kill_hard crash);
+  journal_of kill_hard crash inject_fault);
 
 # A started server that guards the table orders, with a worker that only ticks
 # when scan() asks.
@@ -102,6 +102,15 @@ sub crash
 	$node->wait_for_log(qr/all server processes terminated; reinitializing/,
 		$offset);
 	ready($node);
+	return;
+}
+
+# In a build that can fail on purpose: where to (see fault.h); '' ends it.
+sub inject_fault
+{
+	my ($node, $fault) = @_;
+	$node->append_conf('postgresql.conf', "order_guard.fault = '$fault'");
+	$node->reload;
 	return;
 }
 
